@@ -1,0 +1,295 @@
+"""The bytes of a ``.keras`` file: checked, hashed and read without Keras.
+
+A `ModelFile` pickles as its bytes, so a scheduler ships it to workers that share no disk and
+never import TensorFlow. Nothing in a file is run: the configuration is read as JSON, the weights
+as plain HDF5 arrays of the shapes that the configuration calls for, and a Keras model is rebuilt
+from these, never deserialised.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from srsat_dask.errors import ModelError
+from srsat_dask.model.spec import ModelSpec, require_scale
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "MAX_BYTES",
+    "ModelFile",
+    "ModelSpec",
+    "bundled_models",
+    "load_model",
+    "require_scale",
+    "save_model",
+]
+
+MAX_BYTES = 64 * 2**20
+"""A larger file, or a larger member of it, is not one of ours: 9-1-5 takes 0.1 MiB."""
+
+REGISTERED_NAME = "srsat>SRCNN"
+
+Weights = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A trained model as the bytes of its ``.keras`` file.
+
+    Raises
+    ------
+    ModelError
+        On construction, if the bytes are truncated, foreign, too large or inconsistent.
+    """
+
+    data: bytes
+    """A zip archive with ``config.json`` and ``model.weights.h5``."""
+
+    def __post_init__(self) -> None:
+        if len(self.data) > MAX_BYTES:
+            raise ModelError(f"the model file has {len(self.data)} bytes; at most {MAX_BYTES}")
+        self.__dict__["_arrays"] = _read_weights(self._member("model.weights.h5"), self.spec)
+
+    def __repr__(self) -> str:
+        return f"<ModelFile {self.sha256[:12]}: {self.spec}>"
+
+    def __reduce__(self) -> tuple[type["ModelFile"], tuple[bytes]]:
+        return type(self), (self.data,)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Name Dask keys by the content, not by the time in the zip archive."""
+        return type(self).__name__, self.sha256
+
+    @classmethod
+    def open(cls, model: "str | os.PathLike[str] | keras.Model | ModelFile") -> "ModelFile":
+        """Take a model in any of the forms a user may have it in.
+
+        Parameters
+        ----------
+        model : str, path, keras.Model or ModelFile
+            A ``.keras`` file, the name of a bundled model such as ``srcnn-x4``, or an `SRCNN`.
+
+        Returns
+        -------
+        ModelFile
+
+        Raises
+        ------
+        ModelError
+            If there is no such file or name, or it is not a model of ours.
+        """
+        if isinstance(model, ModelFile):
+            return model
+        if isinstance(model, (str, os.PathLike)):
+            return cls(_read_bytes(model))
+        if not isinstance(getattr(model, "spec", None), ModelSpec):
+            raise ModelError(f"a {type(model).__name__} is not an SRCNN, a file or a model's name")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.keras")
+            _without_optimizer(model).save(path)
+            return cls(path.read_bytes())
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """Scale, layers and metadata."""
+        return _read_spec(self._member("config.json"))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal digest of configuration and weights, whenever and wherever saved."""
+        digest = hashlib.sha256(json.dumps(self.spec.config(), sort_keys=True).encode())
+        for kernel, bias in self.weights():
+            digest.update(kernel.astype("<f4").tobytes())
+            digest.update(bias.astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def weights(self) -> Weights:
+        """Return the layers' arrays, first layer first.
+
+        Returns
+        -------
+        list of (kernel, bias)
+            float32 (kh, kw, in, out) and (out,); read-only.
+        """
+        arrays: Weights = self.__dict__["_arrays"]
+        return list(arrays)
+
+    def keras_model(self) -> "keras.Model":
+        """Rebuild the `SRCNN`, uncompiled, on the current Keras backend."""
+        from srsat_dask.model.network import SRCNN
+
+        model = SRCNN(**self.spec.config())
+        model.set_weights([array for layer in self.weights() for array in layer])
+        return model
+
+    def _member(self, name: str) -> bytes:
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.data)) as archive, archive.open(name) as member:
+                content = member.read(MAX_BYTES + 1)
+        except KeyError as error:
+            raise ModelError(f"not a model of ours: the file has no {name}") from error
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"not a readable .keras file, or cut short: {error}") from error
+        except Exception as error:
+            # zlib.error, struct.error, LZMAError: whatever a broken archive provokes
+            raise ModelError(f"not a readable .keras file: {error}") from error
+        if len(content) > MAX_BYTES:
+            raise ModelError(f"{name} in the model file exceeds {MAX_BYTES} bytes")
+        return content
+
+
+def bundled_models() -> tuple[str, ...]:
+    """Return the names of the models that come with the package, sorted."""
+    folder = resources.files("srsat_dask.model") / "bundled"
+    if not folder.is_dir():
+        return ()
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".keras")
+            for entry in folder.iterdir()
+            if entry.name.endswith(".keras")
+        )
+    )
+
+
+def load_model(model: "str | os.PathLike[str]") -> "keras.Model":
+    """Load an `SRCNN`, running nothing that the file brings.
+
+    Parameters
+    ----------
+    model : str or path
+        A ``.keras`` file or the name of a bundled model.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled, on the current Keras backend.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file or name, or it is not a model of ours.
+    """
+    return ModelFile.open(model).keras_model()
+
+
+def save_model(model: "keras.Model | ModelFile", path: "str | os.PathLike[str]") -> None:
+    """Write a ``.keras`` file, whole or not at all; the optimizer's state is left out.
+
+    Parameters
+    ----------
+    model : SRCNN or ModelFile
+        What to write.
+    path : str or path
+        Ends in ``.keras``, in an existing folder; a file there is replaced.
+
+    Raises
+    ------
+    ModelError
+        If the name or the folder will not do, or `model` is not one of ours.
+    """
+    target = Path(path)
+    if target.suffix != ".keras":
+        raise ModelError(f"{target} does not end in .keras")
+    data = ModelFile.open(model).data
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ModelError(f"cannot write {target}: {error.strerror}") from error
+
+
+def _read_bytes(model: "str | os.PathLike[str]") -> bytes:
+    path = Path(model)
+    if path.suffix != ".keras" and path.name == os.fspath(model) and not path.exists():
+        names = bundled_models()
+        if path.name not in names:
+            listed = ", ".join(names) or "none"
+            raise ModelError(
+                f"no model is called {path.name!r}; bundled models: {listed}; "
+                "or give a file that ends in .keras"
+            )
+        return (resources.files("srsat_dask.model") / "bundled" / f"{path.name}.keras").read_bytes()
+    try:
+        with path.open("rb") as file:
+            # One byte over the limit is enough for the constructor to refuse it.
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"cannot read the model file {path}: {error.strerror}") from error
+
+
+def _read_spec(text: bytes) -> ModelSpec:
+    try:
+        document = json.loads(text)
+        name, config = document["registered_name"], document["config"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError("the model file's config.json is not a Keras configuration") from error
+    if name != REGISTERED_NAME or not isinstance(config, dict):
+        raise ModelError(f"the model file holds a {str(name)[:80]!r}, not a {REGISTERED_NAME!r}")
+    unknown = sorted(set(config) - set(ModelSpec.__dataclass_fields__))
+    if unknown or "scale" not in config:
+        raise ModelError(f"the model file's configuration is not an SRCNN's: {unknown[:5]}")
+    return ModelSpec(**config)
+
+
+def _read_weights(content: bytes, spec: ModelSpec) -> Weights:
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            weights = []
+            for layer, shape in enumerate(spec.shapes):
+                name = "conv2d" if layer == 0 else f"conv2d_{layer}"
+                arrays = f"convolutions/{name}/vars"
+                kernel = _read_array(file, f"{arrays}/0", shape)
+                weights.append((kernel, _read_array(file, f"{arrays}/1", shape[3:])))
+            return weights
+    except ModelError:
+        raise
+    except Exception as error:
+        # HDF5 reports a broken file as OSError, KeyError, RuntimeError, TypeError...
+        raise ModelError(f"the model file's weights cannot be read: {error}") from error
+
+
+def _read_array(file: Any, path: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    group = file
+    for part in path.split("/"):
+        # A soft or external link, or external storage, would read another file.
+        if not isinstance(group, h5py.Group) or not isinstance(
+            group.get(part, getlink=True), h5py.HardLink
+        ):
+            raise ModelError(f"the model file has no weights at {path}")
+        group = group[part]
+    if not isinstance(group, h5py.Dataset) or group.external or group.is_virtual:
+        raise ModelError(f"the model file's weights at {path} are not a plain array")
+    if group.shape != shape or group.dtype != np.dtype("<f4"):
+        raise ModelError(
+            f"the model file's weights at {path} are {group.dtype} {group.shape}, "
+            f"where the configuration calls for float32 {shape}"
+        )
+    array = np.ascontiguousarray(group[()], dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise ModelError(f"the model file's weights at {path} are not all finite")
+    array.flags.writeable = False
+    return array
+
+
+def _without_optimizer(model: Any) -> Any:
+    # A compiled model's file also carries the optimizer's state, three times the size.
+    bare = type(model).from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    return bare
