@@ -1,1 +1,1 @@
-"""."""
+"""Where and how work runs: cluster profiles, the shard runner, progress."""

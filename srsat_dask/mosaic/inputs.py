@@ -1,0 +1,223 @@
+"""Scenes to read: those of a mosaic store, and rasters that GDAL reads.
+
+Both offer the same few things, so that upscaling, training and evaluation do not care which:
+a name, a size, a georeference, a fingerprint and ``read(window)``.
+"""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.windows import Window as RasterWindow
+
+from srsat_dask.errors import InputError, RasterError, StoreError
+from srsat_dask.mosaic import ledger
+from srsat_dask.mosaic.georeference import Georeference
+from srsat_dask.mosaic.store import StoreScene, scenes_of
+from srsat_dask.mosaic.windows import Window, mirrored
+
+RGB = (1, 2, 3)
+"""GDAL's numbers of the bands that are super-resolved."""
+
+
+class ReadableScene(Protocol):
+    """An image of uint8 bands with a mask, read by windows."""
+
+    @property
+    def name(self) -> str:
+        """Name of the scene, usable as a group name."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    @property
+    def georeference(self) -> Georeference:
+        """Where the scene lies on the ground."""
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hex) that changes whenever a pixel does."""
+
+    def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Return red, green, blue (3, y, x) and ``valid`` (y, x) of a window inside the scene."""
+
+
+@dataclass(frozen=True)
+class MosaicScene(StoreScene):
+    """A scene of a mosaic store, to read."""
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the scene's lineage and of all its shards."""
+        return ledger.fingerprint(self)
+
+
+@dataclass(frozen=True)
+class RasterScene:
+    """A raster of at least three uint8 bands (red, green, blue first) that GDAL reads."""
+
+    path: str
+    """Path of the file."""
+    shape: tuple[int, int]
+    """Height and width in pixels."""
+
+    @classmethod
+    def open(cls, path: str | Path, *, georeferenced: bool = True) -> "RasterScene":
+        """Check a raster and return it as a scene.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that GDAL reads.
+        georeferenced : bool
+            Whether a CRS is needed.
+
+        Raises
+        ------
+        RasterError
+            Not readable, fewer than three bands, not uint8, or without the CRS needed.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with rasterio.open(path) as raster:
+                    bands, dtypes, crs, shape = (
+                        raster.count,
+                        set(raster.dtypes[:3]),
+                        raster.crs,
+                        raster.shape,
+                    )
+        except RasterioIOError as error:
+            raise RasterError(f"{path} is not a raster that GDAL reads: {error}") from error
+        if bands < len(RGB):
+            raise RasterError(
+                f"{path} has {bands} band(s): three are needed, red, green and blue first"
+            )
+        if dtypes != {"uint8"}:
+            raise RasterError(
+                f"{path} is {', '.join(sorted(dtypes))}: uint8 is needed; rescale it with"
+                " gdal_translate -ot Byte -scale, or call srsat_dask.upscale on its DataArray"
+            )
+        if georeferenced and crs is None:
+            raise RasterError(
+                f"{path} has no CRS: give it one with gdal_edit.py -a_srs EPSG:CODE {path}"
+            )
+        return cls(str(path), (int(shape[0]), int(shape[1])))
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return Path(self.path).stem
+
+    @property
+    def georeference(self) -> Georeference:
+        """Where the raster lies on the ground."""
+        with rasterio.open(self.path) as raster:
+            authority = raster.crs.to_authority()
+            crs = ":".join(authority) if authority else raster.crs.to_wkt()
+            return Georeference(crs, raster.transform, raster.height, raster.width)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the file's bytes."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Return red, green, blue (3, y, x) and ``valid`` (y, x) of a window inside the raster."""
+        height, width = window.shape
+        part = RasterWindow(window.x0, window.y0, width, height)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(self.path) as raster:
+                image = raster.read(RGB, window=part)
+                valid = raster.dataset_mask(window=part) != 0
+        return image, valid
+
+
+def open_inputs(path: str | Path, *, georeferenced: bool = True) -> list[ReadableScene]:
+    """Return the scenes that an ``INPUT`` of the command line names.
+
+    Parameters
+    ----------
+    path : str or Path
+        A mosaic store (all its scenes), ``STORE/SCENE`` (one), or a raster.
+    georeferenced : bool
+        Whether a raster must have a CRS.
+
+    Raises
+    ------
+    StoreError
+        An empty store, or no such scene in it.
+    RasterError
+        A raster that cannot be used.
+    InputError
+        Nothing at the path.
+    """
+    place = Path(path)
+    if place.is_dir() and not (place / "zarr.json").exists():
+        raise StoreError(f"{path} is a folder, but not a mosaic store: it has no zarr.json")
+    if place.is_dir() and (place.parent / "zarr.json").exists():
+        return [_scene_of(place.parent, place.name)]
+    if place.is_dir():
+        scenes: list[ReadableScene] = [MosaicScene(s.store, s.name) for s in scenes_of(path)]
+        if not scenes:
+            raise StoreError(f"{path} holds no scene yet: run 'srsat harvest {path}' first")
+        return scenes
+    if (place.parent / "zarr.json").exists():
+        return [_scene_of(place.parent, place.name)]
+    if not place.exists():
+        raise InputError(f"{path} does not exist: give a mosaic store, STORE/SCENE or a raster")
+    return [RasterScene.open(path, georeferenced=georeferenced)]
+
+
+def read_mirrored(
+    scene: ReadableScene, window: Window, margin: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Read a window with a margin on each side, the scene continued by symmetric reflection.
+
+    Parameters
+    ----------
+    scene : ReadableScene
+        What to read.
+    window : Window
+        A window inside the scene.
+    margin : int
+        Pixels to add on each side.
+
+    Returns
+    -------
+    image : numpy.ndarray of uint8, shape (3, y + 2·margin, x + 2·margin)
+    valid : numpy.ndarray of bool, shape (y + 2·margin, x + 2·margin)
+    """
+    wide = window.expanded(margin)
+    rows = mirrored(wide.y0, wide.y1, scene.shape[0])
+    columns = mirrored(wide.x0, wide.x1, scene.shape[1])
+    inside = Window(
+        int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
+    )
+    image, valid = scene.read(inside)
+    if inside == wide:
+        return image, valid
+    at = np.ix_(rows - inside.y0, columns - inside.x0)
+    return np.ascontiguousarray(image[:, at[0], at[1]]), valid[at]
+
+
+def _scene_of(store: Path, name: str) -> ReadableScene:
+    known = [scene.name for scene in scenes_of(store)]
+    if name not in known:
+        raise StoreError(f"{store} holds no scene {name!r}; it holds {', '.join(known) or 'none'}")
+    return MosaicScene(str(store), name)
+
+
+__all__ = [
+    "MosaicScene",
+    "RasterScene",
+    "ReadableScene",
+    "open_inputs",
+    "read_mirrored",
+]

@@ -1,0 +1,141 @@
+"""The ledger: what became of every tile and every shard.
+
+``tile_state`` says how each tile ended; ``shard_digest`` holds the SHA-256 of a shard's pixels
+and is written last, so a shard with a digest is whole. Presence of files would not do: an
+all-nodata shard leaves none.
+"""
+
+import hashlib
+import json
+from enum import IntEnum
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from srsat_dask.mosaic.grid import TILE
+from srsat_dask.mosaic.store import StoreScene, write_aligned
+from srsat_dask.mosaic.windows import Window
+
+
+class TileState(IntEnum):
+    """How a tile ended."""
+
+    PENDING = 0
+    """Not tried yet."""
+    STORED = 1
+    """Every pixel holds a source pixel."""
+    PARTIAL = 2
+    """Some pixels lie outside the footprint."""
+    ABSENT = 3
+    """The service has no such tile (404)."""
+    BLANK = 4
+    """The service sent a tile without any source pixel."""
+    FAILED = 5
+    """No usable answer after all retries; a re-run tries again."""
+
+
+TileStates = npt.NDArray[np.uint8]
+"""`TileState` values of a rectangle of tiles, (rows, columns)."""
+
+
+def state_of(valid: npt.NDArray[np.bool_]) -> TileState:
+    """Return the state of a tile that came, from its valid pixels (y, x)."""
+    if valid.all():
+        return TileState.STORED
+    return TileState.PARTIAL if valid.any() else TileState.BLANK
+
+
+def write_shard(
+    scene: StoreScene,
+    window: Window,
+    image: npt.NDArray[np.uint8],
+    valid: npt.NDArray[np.uint8],
+    states: TileStates | None = None,
+) -> None:
+    """Write one shard: pixels, then tile states, then the digest that makes it count.
+
+    Parameters
+    ----------
+    scene : StoreScene
+        The scene; its template exists.
+    window : Window
+        The shard's pixels.
+    image : numpy.ndarray of uint8, shape (band, y, x)
+        Pixels, 0 where ``valid`` is 0.
+    valid : numpy.ndarray of uint8, shape (y, x)
+        1 where a source pixel exists.
+    states : numpy.ndarray of uint8, optional
+        `TileState` of the shard's tiles; by default from ``valid``.
+    """
+    if states is None:
+        states = tile_states(valid)
+    group = scene.group("r+")
+    digests = cast("zarr.Array[Any]", group["shard_digest"])
+    row, column = window.y0 // scene.shard, window.x0 // scene.shard
+    if np.any(digests[row, column]):
+        digests[row, column] = 0  # a rewrite cut short must not keep the old digest
+    write_aligned(cast("zarr.Array[Any]", group["image"]), window, image)
+    write_aligned(cast("zarr.Array[Any]", group["valid"]), window, valid)
+    tiles = tile_slices(window)
+    cast("zarr.Array[Any]", group["tile_state"])[tiles] = states
+    digests[row, column] = np.frombuffer(digest(image, valid, states), dtype=np.uint8)
+
+
+def tile_slices(window: Window) -> tuple[slice, slice]:
+    """Return where a shard's tiles lie in ``tile_state``."""
+    return (
+        slice(window.y0 // TILE, -(-window.y1 // TILE)),
+        slice(window.x0 // TILE, -(-window.x1 // TILE)),
+    )
+
+
+def tile_states(valid: npt.NDArray[np.uint8]) -> TileStates:
+    """Return the states of the tiles of a shard, from its valid pixels (y, x)."""
+    rows, columns = (-(-side // TILE) for side in valid.shape)
+    return np.array(
+        [
+            [
+                state_of(valid[y * TILE : (y + 1) * TILE, x * TILE : (x + 1) * TILE] != 0)
+                for x in range(columns)
+            ]
+            for y in range(rows)
+        ],
+        dtype=np.uint8,
+    )
+
+
+def digest(image: npt.NDArray[np.uint8], valid: npt.NDArray[np.uint8], states: TileStates) -> bytes:
+    """Return the SHA-256 of a shard's pixels, mask and tile states (C order)."""
+    whole = hashlib.sha256()
+    for part in (image, valid, states):
+        whole.update(np.ascontiguousarray(part).data)
+    return whole.digest()
+
+
+def done_shards(scene: StoreScene) -> npt.NDArray[np.bool_]:
+    """Return which shards are whole and need nothing more, (shard_y, shard_x).
+
+    A shard with a failed tile is written but not done: a re-run fetches what failed.
+    """
+    digests = np.asarray(scene.array("shard_digest")[:])
+    done: npt.NDArray[np.bool_] = np.any(digests != 0, axis=-1)
+    states = np.asarray(scene.array("tile_state")[:])
+    side = scene.shard // TILE
+    for row, column in zip(*np.nonzero(states == TileState.FAILED), strict=True):
+        done[row // side, column // side] = False
+    return done
+
+
+def state_counts(scene: StoreScene) -> dict[str, int]:
+    """Return how many of a scene's tiles are in each state, by name."""
+    states = np.asarray(scene.array("tile_state")[:])
+    return {state.name.lower(): int((states == state).sum()) for state in TileState}
+
+
+def fingerprint(scene: StoreScene) -> str:
+    """Return the SHA-256 (hex) of what a scene is made from and of all its shards' digests."""
+    whole = hashlib.sha256(json.dumps(scene.lineage, sort_keys=True).encode())
+    whole.update(np.asarray(scene.array("shard_digest")[:]).tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,115 @@
+"""The shard runner: one task per shard, a bounded number in flight, failures that name the shard.
+
+Every workflow plans its shards first and then hands them over here. Tasks are submitted one by
+one (``client.submit`` keeps ``retries``, where annotations around a graph are dropped by
+optimisation), so a scene of a hundred thousand shards never sits in the scheduler at once.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+from distributed import Client, as_completed
+
+from srsat_dask.errors import ShardError, SrsatError
+from srsat_dask.runtime.clusters import threads_of
+
+Result = TypeVar("Result")
+
+AHEAD = 8
+"""Tasks submitted per worker thread: enough that no thread waits for the client."""
+
+RETRIES = 2
+"""Times that a task is run again after an exception."""
+
+ShardKey = tuple[str, int, int]
+"""Scene, shard row, shard column."""
+
+
+def run_shards(
+    client: Client,
+    work: Callable[..., Result],
+    shards: Iterable[tuple[ShardKey, tuple[Any, ...]]],
+    *,
+    prefix: str,
+    shared: Any = None,
+    retries: int = RETRIES,
+) -> Iterator[tuple[ShardKey, Result]]:
+    """Run one task per shard on a Dask cluster and yield results as they come.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Where to run.
+    work : callable
+        ``work(shared, *arguments)``, run on a worker; what it returns should be small.
+    shards : iterable of (key, arguments)
+        The shards and the arguments of each one's task.
+    prefix : str
+        Name of the tasks in the dashboard, such as ``"harvest-shard"``.
+    shared : Any
+        Given to every task, and sent to each worker once.
+    retries : int
+        Times a task is run again after an exception that is not a `SrsatError`.
+
+    Yields
+    ------
+    key, result
+        In the order of completion.
+
+    Raises
+    ------
+    ShardError
+        A task failed for good; names its shard and chains the cause.
+    SrsatError
+        Raised by a task on purpose; passed on as it is.
+    """
+    run = uuid.uuid4().hex
+    waiting = iter(shards)
+    # A task of its own, not scattered data: it can be computed again when its worker is lost.
+    common = client.submit(_identity, shared, key=f"{prefix}-shared-{run}")
+
+    def submit(key: ShardKey, arguments: tuple[Any, ...]) -> Any:
+        future = client.submit(
+            _guarded, work, common, arguments, key=(f"{prefix}-{run}", *key), retries=retries
+        )
+        running[future] = key
+        return future
+
+    running: dict[Any, ShardKey] = {}
+    in_flight = AHEAD * threads_of(client)
+    futures = as_completed([submit(*shard) for shard in islice(waiting, in_flight)])
+    try:
+        for future in futures:
+            key = running.pop(future)
+            if future.status != "finished":
+                cause = future.exception()
+                scene, row, column = key
+                raise ShardError(
+                    f"{prefix} ({row}, {column}) of {scene} failed:"
+                    f" {type(cause).__name__}: {cause}; run it again to go on from there"
+                ) from cause
+            result, error = future.result()
+            future.release()
+            if error is not None:
+                raise error
+            for shard in islice(waiting, 1):
+                futures.add(submit(*shard))
+            yield key, result
+    finally:
+        client.cancel(list(running))
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _guarded(
+    work: Callable[..., Result], shared: Any, arguments: tuple[Any, ...]
+) -> tuple[Result | None, SrsatError | None]:
+    # An error raised on purpose will not go away: return it, so that Dask does not retry it.
+    try:
+        return work(shared, *arguments), None
+    except SrsatError as error:
+        return None, error
