@@ -1,0 +1,173 @@
+"""Windows and whole images through an upscaler, nodata kept out of the pixels."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srsat_dask.errors import InputError
+from srsat_dask.model.bicubic import upsample
+from srsat_dask.model.engines import Upscaler
+from srsat_dask.model.nodata import fill_nodata
+
+
+def reach(upscaler: Upscaler) -> int:
+    """LR pixels that a window needs on each side of its core.
+
+    Twice the halo: the network reads one halo around the core, and a missing pixel in it is
+    filled from one more around that.
+
+    Parameters
+    ----------
+    upscaler : Upscaler
+        Its halo is in LR pixels.
+    """
+    return 2 * upscaler.halo
+
+
+def upscale_float(
+    lr: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None, upscaler: Upscaler
+) -> NDArray[np.float32]:
+    """Upscale a window of real numbers.
+
+    Parameters
+    ----------
+    lr : float (bands or more, y + 2 * R, x + 2 * R)
+        In [0, 1], with ``R = reach(upscaler)``; bands beyond the model's are ignored.
+    valid : bool (y + 2 * R, x + 2 * R), optional
+        False where a pixel is missing: whatever lies there, NaN included, is replaced by what
+        surrounds it. Not applied to the result.
+    upscaler : Upscaler
+        What to run.
+
+    Returns
+    -------
+    float32 (bands, scale * y, scale * x)
+        In the same unit, neither rounded nor clipped.
+
+    Raises
+    ------
+    InputError
+        If bands are lacking, the shapes differ, or nothing is left inside the margin.
+    """
+    height, width = _core(lr, valid, upscaler)
+    if not height or not width:
+        raise InputError(
+            f"a window of {lr.shape[-2]}×{lr.shape[-1]} pixels has no core inside its margin of "
+            f"{reach(upscaler)}, twice the halo of {upscaler.halo}"
+        )
+    halo = upscaler.halo
+    values = lr[: upscaler.bands].transpose(1, 2, 0).astype(np.float32)
+    if valid is not None and not valid.all():
+        values = fill_nodata(values, valid, halo)
+    return upscaler(values[halo:-halo, halo:-halo]).transpose(2, 0, 1)
+
+
+def upscale_window(
+    image: NDArray[np.uint8], valid: NDArray[np.bool_] | None, upscaler: Upscaler
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Upscale a window of 8-bit pixels.
+
+    Parameters
+    ----------
+    image : uint8 (bands or more, y + 2 * R, x + 2 * R)
+        Core and margin, with ``R = reach(upscaler)``.
+    valid : bool (y + 2 * R, x + 2 * R), optional
+        False where a pixel is missing.
+    upscaler : Upscaler
+        What to run.
+
+    Returns
+    -------
+    image : uint8 (bands, scale * y, scale * x)
+        Rounded half to even, clipped; 0 where missing.
+    valid : uint8 (scale * y, scale * x) or None
+        1 where the LR pixel was there; None if no `valid` was given.
+
+    Raises
+    ------
+    InputError
+        If bands are lacking, the shapes differ, or nothing is left inside the margin.
+    """
+    pixels = _to_8_bits(upscale_float(image / np.float32(255), valid, upscaler) * np.float32(255))
+    if valid is None:
+        return pixels, None
+    margin = reach(upscaler)
+    core = valid[margin:-margin, margin:-margin]
+    finer = core.repeat(upscaler.scale, axis=0).repeat(upscaler.scale, axis=1).astype(np.uint8)
+    return pixels * finer, finer
+
+
+def upscale_image(
+    image: NDArray[np.uint8], upscaler: Upscaler, valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Upscale a whole image in memory, mirrored at its edges.
+
+    Parameters
+    ----------
+    image : uint8 (y, x, bands)
+        At least as large as the halo on each axis.
+    upscaler : Upscaler
+        What to run.
+    valid : bool (y, x), optional
+        False where a pixel is missing; 0 is returned there.
+
+    Returns
+    -------
+    uint8 (scale * y, scale * x, bands)
+
+    Raises
+    ------
+    InputError
+        If the image is smaller than the halo, or lacks bands.
+    """
+    if image.ndim != 3 or min(image.shape[:2]) < upscaler.halo:
+        raise InputError(
+            f"an image of shape {image.shape} cannot be upscaled: give (y, x, bands) with at "
+            f"least {upscaler.halo} pixels on each axis, the model's halo"
+        )
+    margin = reach(upscaler)
+    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    mask = None if valid is None else np.pad(valid, margin, mode="symmetric")
+    pixels, _ = upscale_window(padded.transpose(2, 0, 1), mask, upscaler)
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+
+def bicubic_image(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Upsample a whole image by bicubic interpolation: the twin to compare a result with.
+
+    Parameters
+    ----------
+    image : uint8 (y, x, bands)
+        LR image.
+    scale : int
+        HR pixels per LR pixel.
+
+    Returns
+    -------
+    uint8 (scale * y, scale * x, bands)
+        Rounded half to even, clipped.
+
+    Raises
+    ------
+    BoundsError
+        If an axis is empty or `scale` is not positive.
+    """
+    return _to_8_bits(upsample(image, scale))
+
+
+def _core(
+    image: NDArray[Any], valid: NDArray[np.bool_] | None, upscaler: Upscaler
+) -> tuple[int, int]:
+    if image.ndim != 3 or image.shape[0] < upscaler.bands:
+        raise InputError(
+            f"a window of shape {image.shape} lacks bands: give ({upscaler.bands} or more, y, x)"
+        )
+    if valid is not None and valid.shape != image.shape[1:]:
+        raise InputError(f"a mask of shape {valid.shape} beside a window of {image.shape[1:]}")
+    margin = 2 * reach(upscaler)
+    return max(image.shape[1] - margin, 0), max(image.shape[2] - margin, 0)
+
+
+def _to_8_bits(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
