@@ -114,13 +114,19 @@ def digest(image: npt.NDArray[np.uint8], valid: npt.NDArray[np.uint8], states: T
     return whole.digest()
 
 
+def written_shards(scene: StoreScene) -> npt.NDArray[np.bool_]:
+    """Return which shards have been written whole, (shard_y, shard_x)."""
+    digests = np.asarray(scene.array("shard_digest")[:])
+    written: npt.NDArray[np.bool_] = np.any(digests != 0, axis=-1)
+    return written
+
+
 def done_shards(scene: StoreScene) -> npt.NDArray[np.bool_]:
-    """Return which shards are whole and need nothing more, (shard_y, shard_x).
+    """Return which shards need nothing more, (shard_y, shard_x).
 
     A shard with a failed tile is written but not done: a re-run fetches what failed.
     """
-    digests = np.asarray(scene.array("shard_digest")[:])
-    done: npt.NDArray[np.bool_] = np.any(digests != 0, axis=-1)
+    done = written_shards(scene)
     states = np.asarray(scene.array("tile_state")[:])
     side = scene.shard // TILE
     for row, column in zip(*np.nonzero(states == TileState.FAILED), strict=True):
@@ -139,3 +145,27 @@ def fingerprint(scene: StoreScene) -> str:
     whole = hashlib.sha256(json.dumps(scene.lineage, sort_keys=True).encode())
     whole.update(np.asarray(scene.array("shard_digest")[:]).tobytes())
     return whole.hexdigest()
+
+
+def torn_shards(scene: StoreScene) -> list[tuple[int, int]]:
+    """Return the shards whose pixels, mask or tile states are not those that were written.
+
+    Reads every written shard and compares its digest; (row, column) of each that differs.
+    """
+    written = written_shards(scene)
+    digests = np.asarray(scene.array("shard_digest")[:])
+    group = scene.group()
+    torn = []
+    for index, window in scene.shards():
+        if written[index]:
+            parts = [
+                np.asarray(cast("zarr.Array[Any]", group[name])[at])
+                for name, at in (
+                    ("image", (slice(None), *window.slices)),
+                    ("valid", window.slices),
+                    ("tile_state", tile_slices(window)),
+                )
+            ]
+            if digest(*parts) != digests[index].tobytes():
+                torn.append(index)
+    return torn

@@ -154,6 +154,19 @@ def scenes_of(path: str | Path) -> list[StoreScene]:
     ]
 
 
+def find_scene(path: str | Path, name: str) -> StoreScene | None:
+    """Return a scene of a store, or None if the store or the scene is not there yet.
+
+    Raises
+    ------
+    StoreError
+        Something else lies at the path.
+    """
+    if not _holds_something(path):
+        return None
+    return next((scene for scene in scenes_of(path) if scene.name == name), None)
+
+
 def create_scene(
     path: str | Path,
     name: str,
@@ -193,11 +206,11 @@ def create_scene(
     StoreError
         The path holds something else, or the scene exists with another lineage.
     """
-    root = _open_or_make(path)
-    if name in root and KEY in root[name].attrs:
-        scene = StoreScene(str(path), name)
+    scene = find_scene(path, name)
+    if scene is not None:
         _refuse_other_lineage(scene, lineage)
         return scene
+    root = _open(str(path), "r+") if _holds_something(path) else _make(path)
     group = root.create_group(name, overwrite=True)
     size = {"height": georeference.height, "width": georeference.width}
     _create_pixels(group, size, bands=bands, shard=shard)
@@ -255,11 +268,12 @@ def open_mosaic(path: str | Path) -> "xr.DataTree":
     import xarray as xr
 
     open_store(path)
-    tree = xr.open_datatree(
+    tree: xr.DataTree = xr.open_datatree(
         str(path), engine="zarr", chunks={}, decode_coords="all", consolidated=False
     )
     # As a coordinate the mask travels along with ``mosaic["SCENE"]["image"]``.
-    return tree.map_over_datasets(lambda ds: ds.set_coords("valid") if "valid" in ds else ds)
+    masked = tree.map_over_datasets(lambda ds: ds.set_coords("valid") if "valid" in ds else ds)
+    return cast("xr.DataTree", masked)
 
 
 def _open(path: str, mode: str) -> zarr.Group:
@@ -273,16 +287,15 @@ def _open(path: str, mode: str) -> zarr.Group:
         raise StoreError(f"{path} has torn Zarr metadata ({error}): remake the store") from error
 
 
-def _open_or_make(path: str | Path) -> zarr.Group:
+def _holds_something(path: str | Path) -> bool:
     place = Path(path)
     if place.exists() and not place.is_dir():
         raise StoreError(f"{path} is a file: give another path for the mosaic store")
-    if place.is_dir() and any(place.iterdir()):
-        open_store(path)
-        return _open(str(path), "r+")
-    return zarr.create_group(
-        str(path), zarr_format=3, overwrite=True, attributes={KEY: {"format": FORMAT}}
-    )
+    return place.is_dir() and any(place.iterdir())
+
+
+def _make(path: str | Path) -> zarr.Group:
+    return zarr.create_group(str(path), zarr_format=3, attributes={KEY: {"format": FORMAT}})
 
 
 def _refuse_other_lineage(scene: StoreScene, lineage: Lineage) -> None:

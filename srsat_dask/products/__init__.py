@@ -1,1 +1,1 @@
-"""."""
+"""Products: what other tools open, made from a mosaic store."""

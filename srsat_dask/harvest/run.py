@@ -1,0 +1,272 @@
+"""The harvest: one Dask task per shard, threads for its requests, one aligned write.
+
+A task fetches up to 64 tiles of one shard at a time, so latency hides behind concurrency; the
+mosaic of a shard (16 MiB of RGBA) is all the memory it needs, whatever the scene's size.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from srsat_dask.errors import InputError
+from srsat_dask.harvest.plan import HarvestPlan, ShardPlan, plan_harvest, tiles_to_fetch
+from srsat_dask.harvest.scene import Scene, TileError, TileSource
+from srsat_dask.harvest.tellus import TellusSource
+from srsat_dask.mosaic.grid import Box, check_box, tile_window
+from srsat_dask.mosaic.ledger import TileState, state_of, tile_slices, write_shard, written_shards
+from srsat_dask.mosaic.store import create_scene
+from srsat_dask.runtime.clusters import current_client
+from srsat_dask.runtime.progress import track
+from srsat_dask.runtime.runner import ShardKey, run_shards
+
+REQUESTS = 16
+"""Requests under way at once in one task."""
+
+WHOLE_WORLD: Box = (-180.0, -85.0, 180.0, 85.0)
+
+
+@dataclass(frozen=True)
+class TileFailed:
+    """A tile that did not come."""
+
+    scene: str
+    """Id of the scene."""
+    zoom: int
+    """Zoom level."""
+    x: int
+    """Column in the tile grid."""
+    y: int
+    """Row in the tile grid."""
+    reason: str
+    """Why, in a few words."""
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of one shard."""
+
+    states: Counter[str]
+    """Tiles fetched by this run, by state."""
+    failures: tuple[TileFailed, ...]
+    """Tiles that did not come."""
+
+
+@dataclass
+class HarvestReport:
+    """What a harvest did."""
+
+    store: str
+    """The mosaic store."""
+    scenes: list[str]
+    """Ids of the scenes."""
+    states: Counter[str] = field(default_factory=Counter)
+    """Tiles that this run fetched, by the state they ended in."""
+    failures: list[TileFailed] = field(default_factory=list)
+    """Tiles that did not come; a re-run tries them again."""
+    seconds: float = 0.0
+    """Wall time of the run."""
+
+    @property
+    def fetched(self) -> int:
+        """Tiles asked for in this run."""
+        return self.states.total()
+
+
+def open_source(name: str) -> TileSource:
+    """Return the source that ``--source`` names.
+
+    Raises
+    ------
+    InputError
+        No such source.
+    """
+    if name == "tellus":
+        return TellusSource()
+    raise InputError(f"unknown source {name!r}: give tellus")
+
+
+def search(bbox: Box, source: str = "tellus") -> list[Scene]:
+    """Find the scenes of a service in a box.
+
+    Parameters
+    ----------
+    bbox : tuple of float
+        West, south, east, north in degrees (EPSG:4326).
+    source : str
+        Name of the source. Address and token of ``tellus`` come from the environment variables
+        ``SRSAT_TELLUS_URL`` and ``SRSAT_TELLUS_TOKEN``.
+
+    Returns
+    -------
+    list of Scene
+        The scenes, by id; empty when there are none.
+
+    Raises
+    ------
+    BoundsError
+        The box is not one.
+    SourceError
+        The service cannot be used; `TokenError` and `UnreachableError` say more.
+    """
+    return open_source(source).search(check_box(bbox))
+
+
+def scenes_named(ids: Sequence[str], source: str = "tellus") -> list[Scene]:
+    """Return the scenes of a service with the given ids.
+
+    Raises
+    ------
+    InputError
+        An id that the service does not know.
+    """
+    known = {scene.id: scene for scene in open_source(source).search(WHOLE_WORLD)}
+    unknown = [i for i in ids if i not in known]
+    if unknown:
+        raise InputError(f"{source} has no scene {', '.join(unknown)}: see 'srsat scenes'")
+    return [known[i] for i in ids]
+
+
+def harvest(
+    scenes: Sequence[Scene],
+    store: str | Path,
+    *,
+    zoom: int = 17,
+    max_tiles: int | None = None,
+    progress: bool = True,
+) -> HarvestReport:
+    """Harvest scenes into a mosaic store on the current Dask client.
+
+    Every tile of a scene's bounding box ends in a recorded state. Running it again over the same
+    store does only what is not done: pending shards, and single tiles that failed.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        What :func:`search` found.
+    store : str or Path
+        The Zarr store; made if it does not exist. Workers must reach it at the same path.
+    zoom : int
+        Zoom level; 17 is 0.97 m per pixel at 35.7° N.
+    max_tiles : int, optional
+        Most tiles of a scene; a rectangle at its centre is kept.
+    progress : bool
+        Show progress on stderr.
+
+    Returns
+    -------
+    HarvestReport
+        Counts, failures and time.
+
+    Raises
+    ------
+    InputError
+        Nothing to harvest, a zoom out of range, or a store made with other settings.
+    TokenError
+        The service refused the token; the store can be taken up again.
+    """
+    start = time.monotonic()
+    source = _source_of(scenes)
+    plan = plan_harvest(scenes, store, zoom=zoom, zooms=source.zooms, max_tiles=max_tiles)
+    shards = list(_shards(plan, store))
+    report = HarvestReport(str(store), [p.scene.id for p in plan.scenes])
+    with (
+        current_client() as client,
+        track("harvest", len(shards), shown=progress) as bar,
+    ):
+        for _, done in run_shards(
+            client, harvest_shard, shards, prefix="harvest-shard", shared=source
+        ):
+            report.states.update(done.states)
+            report.failures.extend(done.failures)
+            bar.advance(note=_note(report))
+    report.failures.sort(key=lambda f: (f.scene, f.y, f.x))
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def harvest_shard(source: TileSource, plan: ShardPlan) -> ShardReport:
+    """Fetch the tiles of one shard and write it; runs on a worker.
+
+    Raises
+    ------
+    TokenError
+        The service refused the token; nothing is written.
+    """
+    window = plan.window
+    rows, columns = tile_slices(window)
+    if plan.afresh:
+        image = np.zeros((3, *window.shape), dtype=np.uint8)
+        valid = np.zeros(window.shape, dtype=bool)
+        states = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.uint8)
+    else:
+        image, valid = plan.scene.read(window)
+        states = np.array(plan.scene.array("tile_state")[rows, columns], dtype=np.uint8)
+    failures: list[TileFailed] = []
+
+    def fetch(at: tuple[int, int]) -> None:
+        row, column = at
+        tile = plan.tiles.tile(rows.start + row, columns.start + column)
+        try:
+            pixels = source.fetch(plan.id, tile.z, tile.x, tile.y)
+        except TileError as error:
+            states[at] = TileState.FAILED
+            failures.append(TileFailed(plan.id, tile.z, tile.x, tile.y, str(error)))
+            return
+        if pixels is None:
+            states[at] = TileState.ABSENT
+            return
+        # Tiles do not overlap: each thread writes pixels of its own.
+        place = tile_window(row, column).slices
+        valid[place] = pixels[..., 3] != 0
+        image[(slice(None), *place)] = np.where(valid[place], pixels[..., :3].transpose(2, 0, 1), 0)
+        states[at] = state_of(valid[place])
+
+    wanted = tiles_to_fetch(plan)
+    with ThreadPoolExecutor(REQUESTS, thread_name_prefix="tile") as threads:
+        for future in [threads.submit(fetch, at) for at in wanted]:
+            future.result()
+    write_shard(plan.scene, window, image, valid.astype(np.uint8), states)
+    counts = Counter(TileState(int(states[at])).name.lower() for at in wanted)
+    return ShardReport(counts, tuple(failures))
+
+
+def _source_of(scenes: Sequence[Scene]) -> TileSource:
+    names = {scene.source for scene in scenes}
+    if len(names) > 1:
+        raise InputError(f"scenes of several sources ({', '.join(sorted(names))}): harvest each")
+    return open_source(names.pop() if names else "tellus")
+
+
+def _shards(plan: HarvestPlan, store: str | Path) -> list[tuple[ShardKey, tuple[ShardPlan]]]:
+    shards = []
+    for scene_plan in plan.scenes:
+        name = scene_plan.scene.id
+        scene = create_scene(
+            store,
+            name,
+            georeference=scene_plan.tiles.georeference,
+            lineage=scene_plan.lineage,
+            attributes=scene_plan.attributes,
+        )
+        written = written_shards(scene)
+        shards += [
+            (
+                (name, *index),
+                (ShardPlan(scene, name, scene_plan.tiles, window, not bool(written[index])),),
+            )
+            for index, window in plan.pending[name]
+        ]
+    return shards
+
+
+def _note(report: HarvestReport) -> str:
+    failed = f", {len(report.failures)} failed" if report.failures else ""
+    return f"{report.fetched} tiles{failed}"
+
+
+__all__ = ["HarvestReport", "TileFailed", "harvest", "scenes_named", "search"]

@@ -1,0 +1,118 @@
+"""Export of a scene to a Cloud-Optimized GeoTIFF."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+
+from srsat_dask.errors import InputError
+from srsat_dask.mosaic.inputs import MosaicScene, open_inputs
+from srsat_dask.runtime.progress import track
+
+_BLOCK = 512
+
+
+def export(store: str | Path, output: str | Path, *, progress: bool = True) -> Path:
+    """Write a scene of a mosaic store as a Cloud-Optimized GeoTIFF.
+
+    The pixels pass through shard by shard; GDAL's COG driver then lays them out with overviews
+    (averaged) and an internal mask. The file appears whole, or not at all.
+
+    Parameters
+    ----------
+    store : str or Path
+        A mosaic store with one scene, or ``STORE/SCENE``.
+    output : str or Path
+        The file to write, ending in ``.tif``; one that exists is replaced.
+    progress : bool
+        Show progress on stderr.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        Another ending, a folder that does not exist, or a store of several scenes.
+    StoreError
+        Not a mosaic store.
+    """
+    target = Path(output)
+    if target.suffix.lower() not in {".tif", ".tiff"}:
+        raise InputError(f"{output} must end in .tif")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent} is not a folder: make it first")
+    scene = _only_scene(store)
+    # Beside the target, so that the last step is a rename and space runs out here, not there.
+    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        flat, cog = Path(folder, "flat.tif"), Path(folder, "cog.tif")
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS="ALL_CPUS"):
+            _write_flat(scene, flat, progress)
+            rasterio.shutil.copy(
+                flat,
+                cog,
+                driver="COG",
+                compress="DEFLATE",
+                predictor="YES",
+                blocksize=_BLOCK,
+                overview_resampling="AVERAGE",
+                bigtiff="IF_SAFER",
+                num_threads="ALL_CPUS",
+            )
+        os.replace(cog, target)
+    return target
+
+
+def _only_scene(store: str | Path) -> MosaicScene:
+    scenes = open_inputs(store)
+    if len(scenes) > 1:
+        names = ", ".join(scene.name for scene in scenes)
+        raise InputError(f"{store} holds {len(scenes)} scenes, give one as {store}/SCENE: {names}")
+    (scene,) = scenes
+    if not isinstance(scene, MosaicScene):
+        raise InputError(f"{store} is a raster already: give a mosaic store")
+    return scene
+
+
+def _write_flat(scene: MosaicScene, path: Path, progress: bool) -> None:
+    ground = scene.georeference
+    shards = list(scene.shards())
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": scene.bands,
+        "height": ground.height,
+        "width": ground.width,
+        "dtype": "uint8",
+        "crs": ground.crs,
+        "transform": ground.transform,
+        "tiled": True,
+        "blockxsize": _BLOCK,
+        "blockysize": _BLOCK,
+        "photometric": "RGB",
+        "interleave": "pixel",
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "bigtiff": "IF_SAFER",
+    }
+    with ExitStack() as stack:
+        bar = stack.enter_context(track("export", len(shards), shown=progress))
+        flat = stack.enter_context(rasterio.open(path, "w", **profile))
+        flat.update_tags(**_tags(scene))
+        for _, window in shards:
+            image, valid = scene.read(window)
+            part = rasterio.windows.Window.from_slices(*window.slices)
+            flat.write(image, window=part)
+            flat.write_mask(valid.astype(np.uint8) * np.uint8(255), window=part)
+            bar.advance()
+
+
+def _tags(scene: MosaicScene) -> dict[str, str]:
+    lineage = scene.lineage
+    return {f"SRSAT_{name.upper()}": str(value) for name, value in sorted(lineage.items())}
