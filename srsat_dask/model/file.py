@@ -62,7 +62,8 @@ class ModelFile:
     def __post_init__(self) -> None:
         if len(self.data) > MAX_BYTES:
             raise ModelError(f"the model file has {len(self.data)} bytes; at most {MAX_BYTES}")
-        self.__dict__["_arrays"] = _read_weights(self._member("model.weights.h5"), self.spec)
+        spec = self.spec
+        self.__dict__["_arrays"] = _read_weights(self._member("model.weights.h5"), spec)
 
     def __repr__(self) -> str:
         return f"<ModelFile {self.sha256[:12]}: {self.spec}>"
@@ -143,10 +144,10 @@ class ModelFile:
         except KeyError as error:
             raise ModelError(f"not a model of ours: the file has no {name}") from error
         except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"not a readable .keras file, or cut short: {error}") from error
+            raise ModelError(f"not a readable .keras file, or cut short: {_line(error)}") from error
         except Exception as error:
             # zlib.error, struct.error, LZMAError: whatever a broken archive provokes
-            raise ModelError(f"not a readable .keras file: {error}") from error
+            raise ModelError(f"not a readable .keras file: {_line(error)}") from error
         if len(content) > MAX_BYTES:
             raise ModelError(f"{name} in the model file exceeds {MAX_BYTES} bytes")
         return content
@@ -262,7 +263,7 @@ def _read_weights(content: bytes, spec: ModelSpec) -> Weights:
         raise
     except Exception as error:
         # HDF5 reports a broken file as OSError, KeyError, RuntimeError, TypeError...
-        raise ModelError(f"the model file's weights cannot be read: {error}") from error
+        raise ModelError(f"the model file's weights cannot be read: {_line(error)}") from error
 
 
 def _read_array(file: Any, path: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -293,3 +294,7 @@ def _without_optimizer(model: Any) -> Any:
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     return bare
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,337 @@
+"""Model files: the same content gives the same hash, and anything else is refused."""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srsat_dask.errors import ModelError
+from srsat_dask.model import ModelFile, bundled_models, file, load_model, require_scale, save_model
+
+
+def rewrite(data: bytes, **members: bytes | None) -> bytes:
+    """Return the archive with members replaced, or left out where None is given."""
+    names = {"config": "config.json", "weights": "model.weights.h5", "metadata": "metadata.json"}
+    changed = {names[key]: content for key, content in members.items()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            content = changed.get(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return buffer.getvalue()
+
+
+def configured(data: bytes, **fields: Any) -> bytes:
+    """Return the archive with fields of the model's configuration replaced."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        document = json.loads(archive.read("config.json"))
+    document["config"].update(fields)
+    return rewrite(data, config=json.dumps(document).encode())
+
+
+def rewired(data: bytes, change: Callable[[h5py.File], None]) -> bytes:
+    """Return the archive with the HDF5 file of weights changed."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        buffer = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(buffer, "r+") as weights:
+        change(weights)
+    return rewrite(data, weights=buffer.getvalue())
+
+
+def test_a_file_holds_the_whole_model(make_model: Callable[..., Any], tmp_path: Path) -> None:
+    """Specification and weights come back from the file as they went in."""
+    model = make_model(3, filters=(6, 4), kernels=(5, 3, 3), residual=False, metadata={"a": [1]})
+    save_model(model, tmp_path / "model.keras")
+    opened = ModelFile.open(str(tmp_path / "model.keras"))
+    assert opened.spec == model.spec
+    assert opened.spec.halo == 3
+    arrays = [array for layer in opened.weights() for array in layer]
+    for array, expected in zip(arrays, model.get_weights(), strict=True):
+        assert array.dtype == np.float32
+        assert np.array_equal(array, expected)
+        assert not array.flags.writeable
+    assert list(tmp_path.iterdir()) == [tmp_path / "model.keras"]
+
+
+def test_the_loaded_model_computes_the_same(
+    make_model: Callable[..., Any], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """A model saved and loaded gives the same bits, from a file of a compiled model too."""
+    model = make_model(4)
+    model.compile("adam", "mse")
+    lr = rng.random((1, 8, 9, 3), dtype=np.float32)
+    model.save(tmp_path / "by_keras.keras")
+    save_model(model, tmp_path / "by_us.keras")
+    for name in ("by_keras.keras", "by_us.keras"):
+        loaded = load_model(tmp_path / name)
+        assert np.array_equal(loaded.predict_on_batch(lr), model.predict_on_batch(lr))
+
+
+def test_the_hash_is_of_the_content(
+    make_model: Callable[..., Any], model_file: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zip times and the optimizer leave the hash alone; a weight or the metadata change it."""
+    model = model_file.keras_model()
+    model.compile("adam", "mse")
+    with zipfile.ZipFile(io.BytesIO(model_file.data)) as archive:
+        later = io.BytesIO()
+        with zipfile.ZipFile(later, "w") as copy:
+            for name in archive.namelist():
+                copy.writestr(zipfile.ZipInfo(name, (2031, 1, 1, 0, 0, 0)), archive.read(name))
+    assert later.getvalue() != model_file.data
+    assert ModelFile(later.getvalue()).sha256 == model_file.sha256
+    assert ModelFile.open(model).sha256 == model_file.sha256
+    assert ModelFile.open(make_model(4, seed=1)).sha256 != model_file.sha256
+    assert ModelFile(configured(model_file.data, metadata={})).sha256 != model_file.sha256
+
+
+def test_a_file_pickles_as_its_bytes(model_file: ModelFile) -> None:
+    """What has been read is not shipped again, and Dask names it by its content."""
+    model_file.weights()
+    shipped = pickle.dumps(model_file)
+    assert len(shipped) < len(model_file.data) + 200
+    again = pickle.loads(shipped)  # noqa: S301 - our own bytes
+    assert again == model_file
+    assert again.__dask_tokenize__() == ("ModelFile", model_file.sha256)
+    assert model_file.sha256[:12] in repr(again)
+
+
+def test_open_takes_what_users_have(model_file: ModelFile, tmp_path: Path) -> None:
+    """A model file passes through; paths and Keras models are read; other things are refused."""
+    assert ModelFile.open(model_file) is model_file
+    save_model(model_file, tmp_path / "model.keras")
+    assert ModelFile.open(tmp_path / "model.keras") == model_file
+    with pytest.raises(ModelError, match="a int is not an SRCNN"):
+        ModelFile.open(3)  # type: ignore[arg-type]
+
+
+def test_bundled_models_open_by_name(
+    model_file: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name finds its file in the package; an unknown one lists those there are."""
+    (tmp_path / "bundled").mkdir()
+    save_model(model_file, tmp_path / "bundled" / "srcnn-x4.keras")
+    monkeypatch.setattr(file.resources, "files", lambda _: tmp_path)
+    assert bundled_models() == ("srcnn-x4",)
+    assert ModelFile.open("srcnn-x4") == model_file
+    with pytest.raises(ModelError, match=r"'srcnn-x9'; bundled models: srcnn-x4"):
+        ModelFile.open("srcnn-x9")
+    monkeypatch.setattr(file.resources, "files", lambda _: tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="bundled models: none"):
+        ModelFile.open("srcnn-x4")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    """A missing file and a folder are refused with their path."""
+    with pytest.raises(ModelError, match=r"absent\.keras: No such file"):
+        ModelFile.open(tmp_path / "absent.keras")
+    with pytest.raises(ModelError, match="Is a directory"):
+        ModelFile.open(tmp_path)
+
+
+def test_saving_is_whole_or_not_at_all(
+    model_file: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed write leaves the old file and no other; names and folders are checked."""
+    target = tmp_path / "model.keras"
+    target.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(ModelError, match="No space left"):
+            save_model(model_file, target)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(ModelError, match=r"does not end in \.keras"):
+        save_model(model_file, tmp_path / "model.h5")
+    with pytest.raises(ModelError, match="No such file"):
+        save_model(model_file, tmp_path / "absent" / "model.keras")
+
+
+def test_a_truncated_file_is_refused(model_file: ModelFile) -> None:
+    """Wherever the file is cut short, one line says so."""
+    size = len(model_file.data)
+    for length in [0, 1, 22, 400, size // 2, size - 30, size - 1]:
+        with pytest.raises(ModelError, match="not a readable") as caught:
+            ModelFile(model_file.data[:length])
+        assert "\n" not in str(caught.value)
+
+
+@given(st.data())
+def test_a_damaged_file_is_refused_or_read(model_file: ModelFile, data: st.DataObject) -> None:
+    """Any byte changed anywhere gives a model or a `ModelError`, nothing else."""
+    damaged = bytearray(model_file.data)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ModelError):
+        ModelFile(bytes(damaged))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused(data: bytes) -> None:
+    """What is not a zip archive is not a model."""
+    with pytest.raises(ModelError):
+        ModelFile(data)
+
+
+def test_a_class_of_another_is_refused(model_file: ModelFile) -> None:
+    """Lambda layers, other classes and unknown settings are refused unread."""
+    for registered, module, name in [
+        (None, "keras.layers", "Lambda"),
+        ("evil>SRCNN", "os", "system"),
+        ("srsat>BicubicUpsampling", "srsat_dask.model.network", "BicubicUpsampling"),
+    ]:
+        document = {"module": module, "class_name": name, "config": {"scale": 4}}
+        text = json.dumps({**document, "registered_name": registered}).encode()
+        with pytest.raises(ModelError, match="not a 'srsat>SRCNN'"):
+            ModelFile(rewrite(model_file.data, config=text))
+    with pytest.raises(ModelError, match=r"not an SRCNN's: \['dtype'\]"):
+        ModelFile(configured(model_file.data, dtype={"class_name": "Lambda"}))
+
+
+def test_nothing_but_the_configuration_reaches_keras(model_file: ModelFile) -> None:
+    """A file whose compile settings name foreign code loads without touching them."""
+    with zipfile.ZipFile(io.BytesIO(model_file.data)) as archive:
+        document = json.loads(archive.read("config.json"))
+    document["module"] = "no_such_module_of_mine"
+    document["compile_config"] = {"loss": {"module": "os", "class_name": "abort", "config": {}}}
+    foreign = ModelFile(rewrite(model_file.data, config=json.dumps(document).encode()))
+    assert foreign.keras_model().spec == model_file.spec
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff\xfe", b"[]", b"3", b'{"config": {}}', b"[" * 100_000, b"{}"]
+)
+def test_a_foreign_configuration_is_refused(model_file: ModelFile, text: bytes) -> None:
+    """What is not a Keras configuration is refused, however deep it nests."""
+    with pytest.raises(ModelError, match="not a Keras configuration"):
+        ModelFile(rewrite(model_file.data, config=text))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"filters": [32, 32]}, "calls for float32"),
+        ({"kernels": [5, 1, 5]}, "calls for float32"),
+        ({"filters": [64, 32, 3], "kernels": [9, 1, 5, 3]}, "no weights at"),
+        ({"scale": 10**30}, "scale 1000"),
+        ({"scale": "4"}, "scale '4'"),
+        ({"filters": [4096, 4096]}, "parameters"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(
+    model_file: ModelFile, fields: dict[str, Any], message: str
+) -> None:
+    """Configuration and weights must agree, within bounds."""
+    with pytest.raises(ModelError, match=message):
+        ModelFile(configured(model_file.data, **fields))
+
+
+def test_missing_members_are_named(model_file: ModelFile) -> None:
+    """An archive without configuration or weights is refused; Keras' own metadata may lack."""
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        ModelFile(rewrite(model_file.data, config=None))
+    with pytest.raises(ModelError, match=r"no model\.weights\.h5"):
+        ModelFile(rewrite(model_file.data, weights=None))
+    assert ModelFile(rewrite(model_file.data, metadata=None)).sha256 == model_file.sha256
+
+
+FIRST = "convolutions/conv2d/vars/0"
+
+
+def _external_link(weights: h5py.File) -> None:
+    del weights[FIRST]
+    weights[FIRST] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def _soft_link(weights: h5py.File) -> None:
+    del weights[FIRST]
+    weights[FIRST] = h5py.SoftLink("/convolutions/conv2d_1/vars/0")
+
+
+def _external_storage(weights: h5py.File) -> None:
+    shape = weights[FIRST].shape
+    del weights[FIRST]
+    size = 4 * int(np.prod(shape))
+    weights.create_dataset(FIRST, shape, "<f4", external=[("/etc/passwd", 0, size)])
+
+
+def _double(weights: h5py.File) -> None:
+    values = weights[FIRST][()]
+    del weights[FIRST]
+    weights[FIRST] = values.astype(np.float64)
+
+
+def _huge(weights: h5py.File) -> None:
+    del weights[FIRST]
+    weights.create_dataset(FIRST, (2**20, 2**20), "<f4", chunks=(64, 64), compression="gzip")
+
+
+def _infinite(weights: h5py.File) -> None:
+    weights[FIRST][0, 0, 0, 0] = np.inf
+
+
+def _group(weights: h5py.File) -> None:
+    del weights[FIRST]
+    weights.create_group(FIRST)
+
+
+def _nothing(weights: h5py.File) -> None:
+    del weights["convolutions"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_external_link, "no weights at"),
+        (_soft_link, "no weights at"),
+        (_external_storage, "not a plain array"),
+        (_double, "are float64"),
+        (_huge, r"are float32 \(1048576, 1048576\)"),
+        (_infinite, "not all finite"),
+        (_group, "not a plain array"),
+        (_nothing, "no weights at"),
+    ],
+)
+def test_weights_come_from_the_file_alone(
+    model_file: ModelFile, change: Callable[[h5py.File], None], message: str
+) -> None:
+    """Links, external storage, other types, shapes and values are refused before being read."""
+    with pytest.raises(ModelError, match=message):
+        ModelFile(rewired(model_file.data, change))
+
+
+def test_a_file_too_large_is_refused(model_file: ModelFile, tmp_path: Path) -> None:
+    """Neither a large file nor a member that unpacks to one is read to its end."""
+    large = tmp_path / "large.keras"
+    with large.open("wb") as sparse:
+        sparse.truncate(file.MAX_BYTES * 40)
+    with pytest.raises(ModelError, match="at most 67108864"):
+        ModelFile.open(large)
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * (file.MAX_BYTES + 1))
+    with pytest.raises(ModelError, match=r"config\.json in the model file exceeds"):
+        ModelFile(bomb.getvalue())
+
+
+def test_the_scale_must_be_the_models(model_file: ModelFile) -> None:
+    """Another scale than the model's is refused, naming both."""
+    require_scale(model_file.spec, 4)
+    with pytest.raises(ModelError, match=r"scale 3 is a scale the model was not made for.* for 4"):
+        require_scale(model_file.spec, 3)
