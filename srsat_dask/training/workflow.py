@@ -1,0 +1,185 @@
+"""Training, start to end: plan the split, draw patches on the cluster, fit here, write."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srsat_dask.errors import InputError
+from srsat_dask.model.file import save_model
+from srsat_dask.model.spec import ModelSpec
+from srsat_dask.mosaic.inputs import MosaicScene, open_inputs
+from srsat_dask.mosaic.split import held_out
+from srsat_dask.runtime.clusters import current_client
+from srsat_dask.runtime.progress import track
+from srsat_dask.training import record
+from srsat_dask.training.feed import shard_sources, training_batches, validation_patches
+from srsat_dask.training.fit import Budget, fit, progress_report
+from srsat_dask.training.history import check_model_path, history, write_history
+from srsat_dask.training.patches import Patches, PatchShape
+from srsat_dask.training.presets import choose_preset
+
+if TYPE_CHECKING:
+    import keras
+
+VALIDATION_PIXELS = 2**18
+"""HR pixels of a validation batch: enough to keep the cores busy, 100 MB of activations."""
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    stores: str | Path | Sequence[str | Path],
+    *,
+    scale: int = 4,
+    preset: str = "default",
+    epochs: int | None = None,
+    minutes: float | None = None,
+    filters: Sequence[int] | None = None,
+    kernels: Sequence[int] | None = None,
+    model_path: str | Path | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> "keras.Model":
+    """Train an SRCNN on the scenes of mosaic stores.
+
+    Patches are drawn by tasks on the current Dask client, or on threads of this process; the
+    fitting runs in this process, on whatever device its Keras backend finds. Blocks of tiles are
+    held out of each scene (`srsat_dask.mosaic.split`); PSNR is validated on them, beside bicubic.
+
+    Parameters
+    ----------
+    stores : str, Path or sequence of them
+        Mosaic stores, or ``STORE/SCENE`` for one scene.
+    scale : {2, 3, 4}
+        HR pixels per LR pixel.
+    preset : str
+        ``default``, ``paper`` or ``article``: see `PRESETS`.
+    epochs : int, optional
+        Train for so many epochs of the preset's steps.
+    minutes : float, optional
+        Train for so long instead, validation included. By default the preset's epochs.
+    filters, kernels : sequence of int, optional
+        Channels and kernel widths (HR pixels) in place of the preset's.
+    model_path : str or Path, optional
+        Write the model to ``OUT.keras``, with ``OUT.history.json`` and ``OUT.curve.png`` beside.
+    seed : int
+        Seed of the split, the patches and the first weights; not negative.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    keras.Model
+        An `SRCNN` with the weights of the best validation PSNR; its ``metadata`` says how it was
+        made.
+
+    Raises
+    ------
+    InputError
+        Arguments out of range, or stores without a place for a patch or a held-out patch.
+    StoreError
+        A store that is missing or not one of ours.
+    ModelError
+        A network that cannot be.
+    ShardError
+        A feed task failed for good.
+    SrsatError
+        The loss became infinite or not a number.
+    """
+    chosen = choose_preset(preset, filters=filters, kernels=kernels)
+    budget = Budget.of(chosen, epochs, minutes)
+    spec = ModelSpec(
+        scale=scale, filters=chosen.filters, kernels=chosen.kernels, residual=chosen.residual
+    )
+    if seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
+    if model_path is not None:
+        check_model_path(model_path)
+    scenes = [(scene, held_out(scene, seed)) for scene in _mosaic_scenes(stores, spec.bands)]
+    sources = [source for scene, held in scenes for source in shard_sources(scene, held)]
+    if not sources:
+        raise InputError(
+            "no scene holds a pixel yet, every tile is pending, absent, blank or failed:"
+            " see 'srsat status', harvest again or train on other scenes"
+        )
+    # Now, not after the training: the record is of the pixels that were there to train on.
+    data = record.training_data(scenes)
+    shape = PatchShape(scale, chosen.patch(scale), spec.halo, chosen.contrast_stretch)
+    wide_shape = replace(shape, size=chosen.validation_patch(scale))
+
+    with current_client() as client:
+        validation = validation_patches(client, sources, wide_shape, seed)
+        with closing(training_batches(client, sources, shape, chosen.batch, seed)) as feed:
+            first = next(feed)
+            # Keras and its backend take seconds to load: not before the data are known to do.
+            from srsat_dask.model.network import SRCNN
+            from srsat_dask.training import objective
+
+            model = objective.seeded(SRCNN(**spec.config()), seed)
+            fitted = objective.training_model(model, shape, chosen)
+            judged = [objective.as_batch(part) for part in _validation_batches(validation)]
+            bicubic = objective.bicubic_psnr(judged, wide_shape, pooled=chosen.pooled_psnr)
+            logger.info(
+                "%d scenes, %d shards, %d validation patches, bicubic %.2f dB",
+                len(scenes),
+                len(sources),
+                len(validation),
+                bicubic,
+            )
+            batches = (objective.as_batch(part) for part in chain([first], feed))
+            total = float(budget.steps or budget.seconds or 0)
+            with track("train", total, shown=progress, count=budget.steps is not None) as tracker:
+                report = progress_report(tracker, total, bicubic)
+                epochs_done = fit(fitted, batches, judged, chosen, budget, report)
+
+    metadata = {
+        "scale": scale,
+        "margin": spec.margin,
+        "normalisation": "pixel / 255",
+        "degradation": record.degradation(shape),
+        "training_data": data,
+        "recipe": record.recipe(preset, chosen, shape, seed, epochs_done[-1].steps),
+        "provenance": record.provenance(),
+    }
+    result = SRCNN(**{**spec.config(), "metadata": metadata})
+    result.set_weights(model.get_weights())
+    if model_path is not None:
+        save_model(result, model_path)
+        document = history(
+            epochs_done,
+            bicubic,
+            batch_pixels=chosen.batch * shape.size**2,
+            settings=metadata,
+        )
+        write_history(model_path, document)
+    return result
+
+
+def _mosaic_scenes(stores: str | Path | Sequence[str | Path], bands: int) -> list[MosaicScene]:
+    paths = [stores] if isinstance(stores, str | Path) else list(stores)
+    if not paths:
+        raise InputError("no mosaic store is given to train on")
+    scenes = []
+    for path in paths:
+        for scene in open_inputs(path):
+            if not isinstance(scene, MosaicScene):
+                raise InputError(
+                    f"{path} is a raster, training needs a mosaic store: make one with"
+                    f" 'srsat harvest STORE --source {path}'"
+                )
+            if scene.bands != bands:
+                raise InputError(
+                    f"{path}: {scene.name} has {scene.bands} bands, {bands} are needed"
+                )
+            scenes.append(scene)
+    return scenes
+
+
+def _validation_batches(patches: Patches) -> Iterator[Patches]:
+    batch = max(VALIDATION_PIXELS // patches.hr.shape[1] ** 2, 1)
+    for start in range(0, len(patches), batch):
+        yield patches.take(slice(start, start + batch))
