@@ -1,1 +1,1 @@
-"""."""
+"""Evaluation: degrade, upscale, compare, report; bicubic always beside the model."""

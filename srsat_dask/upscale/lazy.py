@@ -98,8 +98,8 @@ def upscale(
             if not {y, x} & set(coordinate.dims)
         },
         attrs=image.attrs,
-        name=image.name,
     )
+    result.name = image.name  # not Dask's name for the data, which xarray would take
     return _georeferenced(result, image, valid, scale, y, x).transpose(*image.dims)
 
 

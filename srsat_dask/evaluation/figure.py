@@ -1,0 +1,82 @@
+"""The article's figure: original, low resolution and SRCNN side by side, bicubic between them."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from srsat_dask.evaluation.measure import Compared, Pixels, Sums
+
+ZOOM = 4
+"""The zoomed part is this many times smaller than the image."""
+
+
+def draw(compared: Compared, scale: int, path: str | Path) -> None:
+    """Draw one window of an evaluation, and beneath it a zoomed part, as a PNG.
+
+    Parameters
+    ----------
+    compared : Compared
+        The window. Each panel's PSNR is of the pixels that count in it.
+    scale : int
+        Pixels of the original per pixel of the low resolution.
+    path : str or Path
+        The PNG to write.
+    """
+    core = compared.core
+    nearest = np.zeros_like(compared.original)
+    nearest[core] = compared.low.repeat(scale, axis=0).repeat(scale, axis=1)
+    panels = {
+        "original": compared.original,
+        f"low resolution (÷{scale})": nearest,
+        "bicubic": compared.bicubic,
+        "SRCNN": compared.upscaled,
+    }
+    zoom = _busiest(compared.original[core], ZOOM)
+    figure = Figure(figsize=(16, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    for (above, below), (title, image) in zip(
+        figure.subplots(2, len(panels)).T, panels.items(), strict=True
+    ):
+        whole = image[core]
+        above.imshow(whole, interpolation="nearest")
+        above.add_patch(
+            Rectangle(
+                (zoom[1].start - 0.5, zoom[0].start - 0.5),
+                zoom[1].stop - zoom[1].start,
+                zoom[0].stop - zoom[0].start,
+                fill=False,
+                edgecolor="white",
+                linewidth=1.5,
+            )
+        )
+        below.imshow(whole[zoom], interpolation="nearest")
+        above.set_title(title)
+        above.set_xlabel(_psnr(compared, image) if title != "original" else "PSNR")
+        for axes in (above, below):
+            axes.set_xticks([])
+            axes.set_yticks([])
+    figure.savefig(path, format="png", dpi=100)
+
+
+def _psnr(compared: Compared, image: Pixels) -> str:
+    sums = Sums()
+    sums.add(compared.original, image, compared.counted, compared.core)
+    return f"{sums.psnr:.2f} dB"
+
+
+def _busiest(image: Pixels, parts: int) -> tuple[slice, slice]:
+    """Return the part of an image, ``parts`` times smaller, with the strongest edges."""
+    grey = image.mean(axis=2)
+    rows, columns = (max(side // parts, 1) for side in grey.shape)
+    edges = np.zeros_like(grey)
+    edges[1:, 1:] = np.abs(np.diff(grey, axis=0))[:, 1:] + np.abs(np.diff(grey, axis=1))[1:]
+    starts = [
+        (y, x)
+        for y in range(0, grey.shape[0] - rows + 1, max(rows // 2, 1))
+        for x in range(0, grey.shape[1] - columns + 1, max(columns // 2, 1))
+    ]
+    y, x = max(starts, key=lambda at: edges[at[0] : at[0] + rows, at[1] : at[1] + columns].sum())
+    return slice(y, y + rows), slice(x, x + columns)

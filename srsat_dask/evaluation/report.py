@@ -1,0 +1,223 @@
+"""The evaluation of a model on images: scores per image and their means."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from srsat_dask.errors import InputError
+from srsat_dask.evaluation.figure import draw
+from srsat_dask.evaluation.measure import Compared, Mask, Sums, compare
+from srsat_dask.model.engines import Upscaler, get_upscaler
+from srsat_dask.model.file import ModelFile, require_scale
+from srsat_dask.mosaic.inputs import MosaicScene, ReadableScene, open_inputs
+from srsat_dask.mosaic.split import held_out
+from srsat_dask.runtime.progress import track
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import keras
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one image, or means over images; dB on [0, 1] after rounding to 8 bits."""
+
+    psnr_bicubic: float
+    """PSNR of bicubic upsampling, red, green and blue together."""
+    psnr: float
+    """PSNR of the model."""
+    psnr_y_bicubic: float
+    """PSNR of bicubic upsampling, BT.601 luma."""
+    psnr_y: float
+    """PSNR of the model, BT.601 luma."""
+    ssim_bicubic: float
+    """SSIM of bicubic upsampling."""
+    ssim: float
+    """SSIM of the model."""
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return the scores as JSON values; an infinite PSNR (no difference) is None."""
+        return {name: v if math.isfinite(v) else None for name, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model upscales images, with bicubic beside it."""
+
+    scale: int
+    """Pixels of the image per pixel that the model saw."""
+    model: str
+    """Name of the model."""
+    images: dict[str, Scores]
+    """Scores by name of the image."""
+    held_out: tuple[str, ...] = ()
+    """Images that the model was trained on, judged on the blocks held out from it only."""
+
+    @property
+    def mean(self) -> Scores:
+        """Means over the images, each of the same weight."""
+        return Scores(
+            *(
+                float(np.mean([getattr(scores, f.name) for scores in self.images.values()]))
+                for f in fields(Scores)
+            )
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "scale": self.scale,
+            "model": self.model,
+            "images": [
+                {"name": name, **scores.as_dict(), "held_out_only": name in self.held_out}
+                for name, scores in self.images.items()
+            ],
+            "mean": self.mean.as_dict(),
+        }
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the report as one JSON document."""
+        Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+
+    def table(self) -> Table:
+        """Return the report as a table for a terminal."""
+        table = Table(title=f"×{self.scale}, {self.model}: PSNR in dB, bicubic beside the model")
+        table.add_column("image")
+        for title in ("bicubic", "model", "gain", "bicubic Y", "model Y", "SSIM bicubic", "SSIM"):
+            table.add_column(title, justify="right")
+        for name, scores in [*self.images.items(), ("mean", self.mean)]:
+            marked = f"{name} (held-out blocks)" if name in self.held_out else name
+            table.add_row(
+                marked,
+                f"{scores.psnr_bicubic:.2f}",
+                f"{scores.psnr:.2f}",
+                f"{scores.psnr - scores.psnr_bicubic:+.2f}",
+                f"{scores.psnr_y_bicubic:.2f}",
+                f"{scores.psnr_y:.2f}",
+                f"{scores.ssim_bicubic:.4f}",
+                f"{scores.ssim:.4f}",
+            )
+        return table
+
+
+def evaluate(
+    inputs: "str | Path | Sequence[str | Path]",
+    model: "str | PathLike[str] | keras.Model | ModelFile | None" = None,
+    *,
+    scale: int | None = None,
+    figure: str | Path | None = None,
+    engine: str = "auto",
+    progress: bool = True,
+) -> Evaluation:
+    """Degrade images, upscale them again and compare, with bicubic beside the model.
+
+    A border of ``scale`` pixels and missing pixels are left out. Of a mosaic scene that the model
+    was trained on, only the blocks held out from training count.
+
+    Parameters
+    ----------
+    inputs : str, Path or sequence of them
+        Mosaic stores, ``STORE/SCENE``, or images of three uint8 bands that GDAL reads; they need
+        no georeference.
+    model : str, path, keras.Model or ModelFile, optional
+        A ``.keras`` file, the name of a bundled model, or what :func:`srsat_dask.train` returned;
+        by default the bundled model of the scale.
+    scale : int, optional
+        Scale of the default model (4), or to check that the model is made for it.
+    figure : str or Path, optional
+        PNG to draw: original, low resolution, bicubic and model, with a zoomed part.
+    engine : {"auto", "openvino", "keras"}
+        What computes the network.
+    progress : bool
+        Show progress on stderr.
+
+    Returns
+    -------
+    Evaluation
+        Scores per image and their means.
+
+    Raises
+    ------
+    InputError
+        An image cannot be used, or is too small.
+    ModelError
+        The model cannot be read or is made for another scale.
+    """
+    file = ModelFile.open(f"srcnn-x{scale or 4}" if model is None else model)
+    if scale is not None:
+        require_scale(file.spec, scale)
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    scenes = [scene for path in paths for scene in open_inputs(path, georeferenced=False)]
+    upscaler = get_upscaler(file, engine)
+    images: dict[str, Scores] = {}
+    judged_on_held_out: list[str] = []
+    shown: Compared | None = None
+    with track("evaluate", len(scenes), shown=progress) as bar:
+        for scene in scenes:
+            counts = held_out_mask(scene, file)
+            scores, best = _scores(scene, upscaler, counts)
+            name = _unused(scene.name, images)
+            images[name] = scores
+            judged_on_held_out += [name] if counts else []
+            shown = best if shown is None else shown
+            bar.advance(note=f"{scores.psnr:.2f} dB, bicubic {scores.psnr_bicubic:.2f}")
+    if figure is not None and shown is not None:
+        draw(shown, file.spec.scale, figure)
+    return Evaluation(file.spec.scale, _name(model, file), images, tuple(judged_on_held_out))
+
+
+def held_out_mask(scene: ReadableScene, file: ModelFile) -> Mask | None:
+    """Return the mask of the blocks held out of training; None if the model never saw the scene."""
+    if not isinstance(scene, MosaicScene):
+        return None
+    for entry in file.spec.metadata.get("training_data", []):
+        if entry["scene"] == scene.name and entry["lineage"] == scene.lineage:
+            split = entry["split"]
+            return held_out(scene, split["seed"], split["fraction"]).mask
+    return None
+
+
+def _scores(
+    scene: ReadableScene, upscaler: Upscaler, counts: Mask | None
+) -> tuple[Scores, Compared]:
+    bicubic, model = Sums(), Sums()
+    best: Compared | None = None
+    for compared in compare(scene, upscaler, counts):
+        bicubic.add(compared.original, compared.bicubic, compared.counted, compared.core)
+        model.add(compared.original, compared.upscaled, compared.counted, compared.core)
+        if best is None or compared.interest > best.interest:
+            best = compared
+    if best is None:
+        raise InputError(
+            f"{scene.name} has no pixel to judge by: all are missing, or within the border of"
+            f" {upscaler.scale} px that is left out; give a larger or fuller image"
+        )
+    return (
+        Scores(
+            bicubic.psnr,
+            model.psnr,
+            bicubic.psnr_y,
+            model.psnr_y,
+            bicubic.mean_ssim,
+            model.mean_ssim,
+        ),
+        best,
+    )
+
+
+def _name(model: Any, file: ModelFile) -> str:
+    if isinstance(model, str | Path):
+        return Path(model).name
+    return f"srcnn-x{file.spec.scale}" if model is None else file.sha256[:12]
+
+
+def _unused(name: str, taken: dict[str, Scores]) -> str:
+    count = sum(known == name or known.startswith(f"{name} (") for known in taken)
+    return f"{name} ({count + 1})" if count else name
