@@ -15,6 +15,7 @@ from srsat_dask.mosaic.inputs import MosaicScene, open_inputs
 from srsat_dask.runtime.progress import track
 
 _BLOCK = 512
+_ENDINGS = {".tif", ".tiff"}
 
 
 def export(store: str | Path, output: str | Path, *, progress: bool = True) -> Path:
@@ -44,11 +45,7 @@ def export(store: str | Path, output: str | Path, *, progress: bool = True) -> P
     StoreError
         Not a mosaic store.
     """
-    target = Path(output)
-    if target.suffix.lower() not in {".tif", ".tiff"}:
-        raise InputError(f"{output} must end in .tif")
-    if not target.parent.is_dir():
-        raise InputError(f"{target.parent} is not a folder: make it first")
+    target = check_target(output)
     scene = _only_scene(store)
     # Beside the target, so that the last step is a rename and space runs out here, not there.
     with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
@@ -67,6 +64,22 @@ def export(store: str | Path, output: str | Path, *, progress: bool = True) -> P
                 num_threads="ALL_CPUS",
             )
         os.replace(cog, target)
+    return target
+
+
+def check_target(output: str | Path) -> Path:
+    """Return the path of a GeoTIFF to write.
+
+    Raises
+    ------
+    InputError
+        Another ending, or a folder that does not exist.
+    """
+    target = Path(output)
+    if target.suffix.lower() not in _ENDINGS:
+        raise InputError(f"{output} must end in .tif")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent} is not a folder: make it first")
     return target
 
 

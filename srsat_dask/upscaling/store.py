@@ -25,7 +25,7 @@ from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime.clusters import current_client
 from srsat_dask.runtime.progress import track
 from srsat_dask.runtime.runner import ShardKey, run_shards
-from srsat_dask.upscale.lazy import threads_here
+from srsat_dask.upscaling.lazy import threads_here
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from srsat_dask.errors import SrsatError, TokenError, UnreachableError
-from srsat_dask.harvest.scene import TileError
+from srsat_dask.harvesting.scene import TileError
 from srsat_dask.mosaic.grid import TILE
 
 TIMEOUT = (10.0, 30.0)

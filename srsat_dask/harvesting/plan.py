@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from srsat_dask.errors import InputError
-from srsat_dask.harvest.scene import Scene
+from srsat_dask.harvesting.scene import Scene
 from srsat_dask.mosaic.grid import TileRange, check_zoom
 from srsat_dask.mosaic.ledger import TileState, done_shards, tile_slices
 from srsat_dask.mosaic.store import SHARD, StoreScene, find_scene

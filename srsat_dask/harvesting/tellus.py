@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from srsat_dask.errors import SourceError, TokenError
-from srsat_dask.harvest import http
-from srsat_dask.harvest.scene import Scene
+from srsat_dask.harvesting import http
+from srsat_dask.harvesting.scene import Scene
 from srsat_dask.mosaic.grid import Box, check_box
 
 TOKEN = "SRSAT_TELLUS_TOKEN"  # noqa: S105  the variable's name, not a token

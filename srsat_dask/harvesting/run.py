@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from srsat_dask.errors import InputError
-from srsat_dask.harvest.plan import HarvestPlan, ShardPlan, plan_harvest, tiles_to_fetch
-from srsat_dask.harvest.scene import Scene, TileError, TileSource
-from srsat_dask.harvest.tellus import TellusSource
+from srsat_dask.harvesting.plan import HarvestPlan, ShardPlan, plan_harvest, tiles_to_fetch
+from srsat_dask.harvesting.scene import Scene, TileError, TileSource
+from srsat_dask.harvesting.tellus import TellusSource
 from srsat_dask.mosaic.grid import Box, check_box, tile_window
 from srsat_dask.mosaic.ledger import TileState, state_of, tile_slices, write_shard, written_shards
 from srsat_dask.mosaic.store import create_scene
