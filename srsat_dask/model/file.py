@@ -1,35 +1,28 @@
 """The bytes of a ``.keras`` file: checked, hashed and read without Keras.
 
 A `ModelFile` pickles as its bytes, so a scheduler ships it to workers that share no disk and
-never import TensorFlow. Nothing in a file is run: the configuration is read as JSON, the weights
-as plain HDF5 arrays of the shapes that the configuration calls for, and a Keras model is rebuilt
-from these, never deserialised.
+never import TensorFlow. Nothing in a file is run: a Keras model is rebuilt from its configuration
+and weights, never deserialised.
 """
 
 import hashlib
-import io
 import json
 import os
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
-import numpy as np
-from numpy.typing import NDArray
-
 from srsat_dask.errors import ModelError
+from srsat_dask.model.archive import MAX_BYTES, Weights, read_member, read_spec, read_weights
 from srsat_dask.model.spec import ModelSpec, require_scale
 
 if TYPE_CHECKING:
     import keras
 
 __all__ = [
-    "MAX_BYTES",
     "ModelFile",
     "ModelSpec",
     "bundled_models",
@@ -37,13 +30,6 @@ __all__ = [
     "require_scale",
     "save_model",
 ]
-
-MAX_BYTES = 64 * 2**20
-"""A larger file, or a larger member of it, is not one of ours: 9-1-5 takes 0.1 MiB."""
-
-REGISTERED_NAME = "srsat>SRCNN"
-
-Weights = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ class ModelFile:
         if len(self.data) > MAX_BYTES:
             raise ModelError(f"the model file has {len(self.data)} bytes; at most {MAX_BYTES}")
         spec = self.spec
-        self.__dict__["_arrays"] = _read_weights(self._member("model.weights.h5"), spec)
+        self.__dict__["_arrays"] = read_weights(read_member(self.data, "model.weights.h5"), spec)
 
     def __repr__(self) -> str:
         return f"<ModelFile {self.sha256[:12]}: {self.spec}>"
@@ -107,7 +93,7 @@ class ModelFile:
     @cached_property
     def spec(self) -> ModelSpec:
         """Scale, layers and metadata."""
-        return _read_spec(self._member("config.json"))
+        return read_spec(read_member(self.data, "config.json"))
 
     @cached_property
     def sha256(self) -> str:
@@ -136,21 +122,6 @@ class ModelFile:
         model = SRCNN(**self.spec.config())
         model.set_weights([array for layer in self.weights() for array in layer])
         return model
-
-    def _member(self, name: str) -> bytes:
-        try:
-            with zipfile.ZipFile(io.BytesIO(self.data)) as archive, archive.open(name) as member:
-                content = member.read(MAX_BYTES + 1)
-        except KeyError as error:
-            raise ModelError(f"not a model of ours: the file has no {name}") from error
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"not a readable .keras file, or cut short: {_line(error)}") from error
-        except Exception as error:
-            # zlib.error, struct.error, LZMAError: whatever a broken archive provokes
-            raise ModelError(f"not a readable .keras file: {_line(error)}") from error
-        if len(content) > MAX_BYTES:
-            raise ModelError(f"{name} in the model file exceeds {MAX_BYTES} bytes")
-        return content
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -235,66 +206,8 @@ def _read_bytes(model: "str | os.PathLike[str]") -> bytes:
         raise ModelError(f"cannot read the model file {path}: {error.strerror}") from error
 
 
-def _read_spec(text: bytes) -> ModelSpec:
-    try:
-        document = json.loads(text)
-        name, config = document["registered_name"], document["config"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError("the model file's config.json is not a Keras configuration") from error
-    if name != REGISTERED_NAME or not isinstance(config, dict):
-        raise ModelError(f"the model file holds a {str(name)[:80]!r}, not a {REGISTERED_NAME!r}")
-    unknown = sorted(set(config) - set(ModelSpec.__dataclass_fields__))
-    if unknown or "scale" not in config:
-        raise ModelError(f"the model file's configuration is not an SRCNN's: {unknown[:5]}")
-    return ModelSpec(**config)
-
-
-def _read_weights(content: bytes, spec: ModelSpec) -> Weights:
-    try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            weights = []
-            for layer, shape in enumerate(spec.shapes):
-                name = "conv2d" if layer == 0 else f"conv2d_{layer}"
-                arrays = f"convolutions/{name}/vars"
-                kernel = _read_array(file, f"{arrays}/0", shape)
-                weights.append((kernel, _read_array(file, f"{arrays}/1", shape[3:])))
-            return weights
-    except ModelError:
-        raise
-    except Exception as error:
-        # HDF5 reports a broken file as OSError, KeyError, RuntimeError, TypeError...
-        raise ModelError(f"the model file's weights cannot be read: {_line(error)}") from error
-
-
-def _read_array(file: Any, path: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    group = file
-    for part in path.split("/"):
-        # A soft or external link, or external storage, would read another file.
-        if not isinstance(group, h5py.Group) or not isinstance(
-            group.get(part, getlink=True), h5py.HardLink
-        ):
-            raise ModelError(f"the model file has no weights at {path}")
-        group = group[part]
-    if not isinstance(group, h5py.Dataset) or group.external or group.is_virtual:
-        raise ModelError(f"the model file's weights at {path} are not a plain array")
-    if group.shape != shape or group.dtype != np.dtype("<f4"):
-        raise ModelError(
-            f"the model file's weights at {path} are {group.dtype} {group.shape}, "
-            f"where the configuration calls for float32 {shape}"
-        )
-    array = np.ascontiguousarray(group[()], dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise ModelError(f"the model file's weights at {path} are not all finite")
-    array.flags.writeable = False
-    return array
-
-
 def _without_optimizer(model: Any) -> Any:
     # A compiled model's file also carries the optimizer's state, three times the size.
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     return bare
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -116,6 +116,27 @@ def test_threads_share_an_upscaler(model_file: ModelFile, rng: np.random.Generat
             assert np.array_equal(result, alone[index % len(images)])
 
 
+def test_an_interrupted_call_leaves_nothing_running(
+    model_file: ModelFile, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C in the middle of a call the next one gives the right pixels."""
+    upscaler = get_upscaler(model_file, "openvino", 2)
+    image = rng.random((300, 300, 3), dtype=np.float32)
+    expected = upscaler(image)
+    calls = iter(range(3))
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return cut(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("srsat_dask.model.engines.openvino_engine.cut", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            upscaler(image)
+    assert np.array_equal(upscaler(image), expected)
+
+
 def test_the_number_of_threads_does_not_show(
     model_file: ModelFile, rng: np.random.Generator
 ) -> None:

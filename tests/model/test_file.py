@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from srsat_dask.errors import ModelError
 from srsat_dask.model import ModelFile, bundled_models, file, load_model, require_scale, save_model
+from srsat_dask.model.archive import MAX_BYTES
 
 
 def rewrite(data: bytes, **members: bytes | None) -> bytes:
@@ -271,6 +272,13 @@ def _external_storage(weights: h5py.File) -> None:
     weights.create_dataset(FIRST, shape, "<f4", external=[("/etc/passwd", 0, size)])
 
 
+def _virtual(weights: h5py.File) -> None:
+    layout = h5py.VirtualLayout(weights[FIRST].shape, "<f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", weights[FIRST].shape)
+    del weights[FIRST]
+    weights.create_virtual_dataset(FIRST, layout)
+
+
 def _double(weights: h5py.File) -> None:
     values = weights[FIRST][()]
     del weights[FIRST]
@@ -301,6 +309,7 @@ def _nothing(weights: h5py.File) -> None:
         (_external_link, "no weights at"),
         (_soft_link, "no weights at"),
         (_external_storage, "not a plain array"),
+        (_virtual, "not a plain array"),
         (_double, "are float64"),
         (_huge, r"are float32 \(1048576, 1048576\)"),
         (_infinite, "not all finite"),
@@ -320,12 +329,12 @@ def test_a_file_too_large_is_refused(model_file: ModelFile, tmp_path: Path) -> N
     """Neither a large file nor a member that unpacks to one is read to its end."""
     large = tmp_path / "large.keras"
     with large.open("wb") as sparse:
-        sparse.truncate(file.MAX_BYTES * 40)
+        sparse.truncate(MAX_BYTES * 40)
     with pytest.raises(ModelError, match="at most 67108864"):
         ModelFile.open(large)
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("config.json", b" " * (file.MAX_BYTES + 1))
+        archive.writestr("config.json", b" " * (MAX_BYTES + 1))
     with pytest.raises(ModelError, match=r"config\.json in the model file exceeds"):
         ModelFile(bomb.getvalue())
 
