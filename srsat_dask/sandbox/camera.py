@@ -40,6 +40,9 @@ NOISE_LEVEL = 1.6
 
 _PSF_REACH = 2
 
+SUPERSAMPLING = 2
+"""Samples of the ground a pixel is averaged from, each way."""
+
 
 def render(zoom: int, left: int, top: int, *, width: int, height: int, seed: int) -> Rgba:
     """Photograph a rectangle of the world.
@@ -60,7 +63,7 @@ def render(zoom: int, left: int, top: int, *, width: int, height: int, seed: int
     ndarray of uint8, shape (height, width, 3)
         Red, green, blue. Any other rectangle gives the same values where the two overlap.
     """
-    factor = 3 if zoom == DIRECT_ZOOM else 2
+    factor = SUPERSAMPLING
     step = pixel_size(zoom) * GROUND_SCALE / factor
     reach = math.ceil(SHADOW_REACH / step / factor) + 1
     x = _samples(left - _PSF_REACH, width + 2 * _PSF_REACH + reach, factor, zoom, 0)

@@ -181,7 +181,7 @@ def river_distance(x: Floats, y: Floats, seed: int) -> Floats:
 
 
 def _river_level(x: Floats, y: Floats, seed: int) -> Floats:
-    return noise_at(x, y, 3100.0, seed + 11, octaves=3)
+    return noise_at(x, y, 4200.0, seed + 11, octaves=3)
 
 
 def _uses(x: Floats, y: Floats, chance: Floats, seed: int) -> NDArray[np.uint8]:
@@ -190,10 +190,10 @@ def _uses(x: Floats, y: Floats, chance: Floats, seed: int) -> NDArray[np.uint8]:
     urban = noise_at(x, y, 1500.0, seed + 22, octaves=2)
     wet = noise_at(x, y, 1300.0, seed + 23)
     use = np.where(wet + 0.2 * (chance - 0.5) > 0.48, Use.PADDY, Use.FARM)
-    use = np.where(urban > 0.46, Use.SUBURB, use)
-    use = np.where(urban > 0.56, Use.TOWN, use)
-    use = np.where((urban > 0.44) & (chance < 0.17), Use.WORKS, use)
-    use = np.where((hills > 0.58) | (chance > 0.96), Use.FOREST, use)
+    use = np.where(urban > 0.5, Use.SUBURB, use)
+    use = np.where(urban > 0.58, Use.TOWN, use)
+    use = np.where((urban > 0.47) & (chance < 0.17), Use.WORKS, use)
+    use = np.where((hills > 0.57) | (chance > 0.96), Use.FOREST, use)
     return use.astype(np.uint8)
 
 

@@ -141,8 +141,8 @@ def _scene(random: np.random.Generator, size_m: float, seed: int) -> LandscapeSc
     west, south, east, north = BOX
     margin = 0.15
     places = np.column_stack(
-        [random.uniform(west + margin, east - margin, 24),
-         random.uniform(south + margin, north - margin, 24)]
+        [random.uniform(west + margin, east - margin, 10),
+         random.uniform(south + margin, north - margin, 10)]
     )  # fmt: skip
     lon, lat = max(
         places, key=lambda place: _variety(float(place[0]), float(place[1]), size_m, seed)

@@ -122,6 +122,14 @@ class Surface:
             np.full(size, material, np.uint8), np.ones(size, np.float32), np.zeros(size, np.float32)
         )
 
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> "Surface":
+        return Surface(self.material[chosen], self.shade[chosen], self.height[chosen])
+
+    def lay(self, at: NDArray[np.intp], part: "Surface") -> None:
+        """Replace the points of the given indices by those of another surface."""
+        self.material[at], self.shade[at] = part.material, part.shade
+        self.height[at] = part.height
+
     def paint(
         self,
         where: NDArray[np.bool_],

@@ -7,6 +7,7 @@ bit. Everywhere else GDAL warps, and the footprint travels along as the alpha ba
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -129,7 +130,10 @@ def open_raster(path: str | Path) -> RasterScene:
     """Check one raster and describe it as a scene; errors as for :func:`open_scenes`."""
     path = Path(path)
     try:
-        with rasterio.open(path) as source:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # _check says it better
+            source = rasterio.open(path)
+        with source:
             _check(path, source)
             edges = tuple(source.bounds)
             mercator = transform_bounds(source.crs, WEB_MERCATOR, *edges)

@@ -7,6 +7,9 @@ from srsat_dask.sandbox.ground import ground
 from srsat_dask.sandbox.materials import CARS, Material, Surface, pick
 from srsat_dask.sandbox.noise import Cells, Floats, value_noise
 
+BATCH = 1 << 16
+"""Points painted at once: what they need fits a core's cache."""
+
 
 def survey(x: Floats, y: Floats, step: float, seed: int) -> Surface:
     """Say what lies at every sample of a grid: districts, then the river, then the roads.
@@ -26,22 +29,16 @@ def survey(x: Floats, y: Floats, step: float, seed: int) -> Surface:
         Of ``rows * columns`` points, row by row.
     """
     layout = plan(x, y, seed)
-    flat = layout.nearest.ravel()
-    whole = Surface.bare(flat.size, Material.GRASS)
+    nearest, bent_x, bent_y = layout.nearest.ravel(), layout.x.ravel(), layout.y.ravel()
+    whole = Surface.bare(nearest.size, Material.GRASS)
     for k in range(len(layout.sites.x)):
-        here = np.flatnonzero(flat == k)
-        if not here.size:
-            continue
-        dx = layout.x.ravel()[here] - layout.sites.x[k]
-        dy = layout.y.ravel()[here] - layout.sites.y[k]
+        district = np.flatnonzero(nearest == k)
         cos, sin = np.cos(layout.sites.angle[k]), np.sin(layout.sites.angle[k])
-        part = ground(
-            layout.sites.use[k], dx * cos + dy * sin, dy * cos - dx * sin,
-            int(layout.sites.seed[k]), step,
-        )  # fmt: skip
-        whole.material[here], whole.shade[here], whole.height[here] = (
-            part.material, part.shade, part.height,
-        )  # fmt: skip
+        for first in range(0, district.size, BATCH):
+            here = district[first : first + BATCH]
+            dx, dy = bent_x[here] - layout.sites.x[k], bent_y[here] - layout.sites.y[k]
+            u, v = dx * cos + dy * sin, dy * cos - dx * sin
+            whole.lay(here, ground(layout.sites.use[k], u, v, int(layout.sites.seed[k]), step))
     _river(whole, layout.river, x, y, seed)
     _roads(whole, layout, step, seed)
     return whole
@@ -63,9 +60,7 @@ def _river(surface: Surface, distance: Floats, x: Floats, y: Floats, seed: int) 
     bed.paint((far < 40) & (shore < 24), Material.GRAVEL, 1.15)
     shallow = np.clip(0.85 + 0.02 * shore, 0.85, 1.25)
     bed.paint((far < 38) & (shore < 16), Material.WATER, shallow, -0.5)
-    surface.material[near], surface.shade[near], surface.height[near] = (
-        bed.material, bed.shade, bed.height,
-    )  # fmt: skip
+    surface.lay(near, bed)
 
 
 def _roads(surface: Surface, layout: Plan, step: float, seed: int) -> None:
@@ -107,7 +102,4 @@ def _roads(surface: Surface, layout: Plan, step: float, seed: int) -> None:
     pavement = (road >= half) & (built | (river < 50))
     lane.paint(pavement, Material.CONCRETE, 1.05, deck + 0.2)
     shown = (road < half) | pavement
-    near = near[shown]
-    surface.material[near], surface.shade[near], surface.height[near] = (
-        lane.material[shown], lane.shade[shown], lane.height[shown],
-    )  # fmt: skip
+    surface.lay(near[shown], lane[shown])

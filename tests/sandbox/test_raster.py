@@ -8,6 +8,7 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.warp import Resampling, reproject
 
 from srsat_dask.errors import InputError, RasterError
@@ -188,6 +189,13 @@ def test_files_that_are_no_raster_are_refused(tmp_path: Path) -> None:
     for name in ("text.tif", "missing.tif"):
         with pytest.raises(RasterError, match=name):
             open_scenes([tmp_path / name])
+
+
+def test_a_picture_without_georeference_is_refused(tmp_path: Path) -> None:
+    """A plain PNG is told to get a CRS, and rasterio's own warning is not repeated."""
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "plain.png")
+    with pytest.raises(RasterError, match="no CRS"):
+        open_scenes([tmp_path / "plain.png"])
 
 
 def test_entity_ids_come_from_file_names(tmp_path: Path) -> None:
