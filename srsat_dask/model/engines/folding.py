@@ -2,8 +2,9 @@
 
 Both are linear, so together they are one convolution of the LR image for each *phase*, the place
 of an HR pixel in its LR pixel. For ×4 and a 9×9 kernel these are 16 convolutions of 6×6: 36
-multiplications in place of 81, and no HR image is made. Measured for 9-1-5 with OpenVINO, against
-the unfolded network: 1.35 times as fast at ×4, 1.2 at ×3, alike at ×2.
+multiplications in place of 81, and no HR image is made. Measured for 9-1-5 with OpenVINO, 2 cores,
+against the unfolded network: 1.25 to 1.4 times the pixels per CPU second at ×4, 1.2 at ×3, 1.05 at
+×2.
 """
 
 from dataclasses import dataclass
