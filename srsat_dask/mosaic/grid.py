@@ -19,6 +19,9 @@ TILE = 256
 MAX_ZOOM = 24
 """Deepest zoom accepted; at 24 a pixel is under a centimetre."""
 
+_MERCATOR_LATITUDE = 85.051128
+"""Degrees north and south where the square of web mercator ends."""
+
 _EDGE = 1e-11
 """Degrees taken off a box's east and south so that an edge on a tile border adds no tile."""
 
@@ -82,8 +85,9 @@ class TileRange:
         """
         west, south, east, north = check_box(box)
         check_zoom(zoom, 0, MAX_ZOOM)
-        first = mercantile.tile(west, north, zoom, truncate=True)
-        last = mercantile.tile(east - _EDGE, south + _EDGE, zoom, truncate=True)
+        south, north = max(south, -_MERCATOR_LATITUDE), min(north, _MERCATOR_LATITUDE)
+        first = mercantile.tile(west, north, zoom)
+        last = mercantile.tile(east - _EDGE, south + _EDGE, zoom)
         limit = 2**zoom - 1
         return cls(
             zoom,

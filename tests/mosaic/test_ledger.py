@@ -1,0 +1,95 @@
+"""The ledger knows what became of every tile and shard, and notices altered ones."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from srsat_dask.mosaic import ledger
+from srsat_dask.mosaic.inputs import MosaicScene
+from srsat_dask.mosaic.ledger import (
+    TileState,
+    done_shards,
+    fingerprint,
+    state_counts,
+    torn_shards,
+    write_shard,
+    written_shards,
+)
+from srsat_dask.mosaic.windows import Window
+
+MakeScene = Callable[..., MosaicScene]
+FIRST = Window(0, 512, 0, 512)
+
+
+def test_states_come_from_the_mask(make_scene: MakeScene) -> None:
+    """Full, partial and blank tiles are told apart."""
+    valid = np.ones((512, 512), dtype=bool)
+    valid[:256, :256] = False
+    valid[300, 300] = False
+    counts = state_counts(make_scene(rows=2, columns=2, valid=valid))
+    assert counts == {
+        "pending": 0,
+        "stored": 2,
+        "partial": 1,
+        "absent": 0,
+        "blank": 1,
+        "failed": 0,
+    }
+
+
+def test_empty_shard_leaves_no_pixels_but_is_done(make_scene: MakeScene) -> None:
+    """An all-nodata shard writes no file and still counts as done."""
+    scene = make_scene(rows=2, columns=2, valid=np.zeros((512, 512), dtype=bool))
+    assert done_shards(scene).all()
+    assert state_counts(scene)["blank"] == 4
+
+
+def test_shard_with_a_failed_tile_is_written_but_not_done(make_scene: MakeScene) -> None:
+    """A re-run has to find the failed tile."""
+    scene = make_scene(rows=2, columns=4)
+    image, valid = scene.read(FIRST)
+    states = np.full((2, 2), TileState.STORED, dtype=np.uint8)
+    states[1, 0] = TileState.FAILED
+    write_shard(scene, FIRST, image, valid.astype(np.uint8), states)
+    assert written_shards(scene).tolist() == [[True, True]]
+    assert done_shards(scene).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("array", ["image", "valid", "tile_state"])
+def test_altered_shard_is_found(make_scene: MakeScene, array: str) -> None:
+    """Changing one value of any of the three arrays shows."""
+    scene = make_scene(rows=2, columns=4)
+    assert torn_shards(scene) == []
+    changed = scene.array(array, "r+")
+    changed[(0,) * changed.ndim] = changed[(0,) * changed.ndim] ^ 1
+    assert torn_shards(scene) == [(0, 0)]
+
+
+def test_fingerprint_follows_the_pixels(make_scene: MakeScene) -> None:
+    """The same pixels give the same fingerprint, another pixel another."""
+    one, same = make_scene("a", store="1.zarr"), make_scene("a", store="2.zarr")
+    assert fingerprint(one) == fingerprint(same)
+    image, valid = same.read(FIRST)
+    image[0, 0, 0] ^= 1
+    write_shard(same, FIRST, image, valid.astype(np.uint8))
+    assert fingerprint(one) != fingerprint(same)
+
+
+def test_rewrite_cut_short_does_not_keep_the_old_digest(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard being rewritten is pending until its pixels are there."""
+    scene = make_scene(rows=2, columns=4)
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(ledger, "write_aligned", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_shard(scene, FIRST, *scene_pixels())
+    assert written_shards(scene).tolist() == [[False, True]]
+
+
+def scene_pixels() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((3, 512, 512), np.uint8), np.ones((512, 512), np.uint8)
