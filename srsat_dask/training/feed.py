@@ -56,18 +56,14 @@ class ShardSource:
     """Its scene."""
     held: HeldOut
     """What of the scene is held out."""
+    index: tuple[int, int]
+    """Its row and column among the scene's shards."""
     window: Window
     """Its pixels."""
     training_tiles: int
     """Tiles with pixels to train on."""
     held_tiles: int
     """Tiles with pixels that are held out."""
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        """Scene, shard row, shard column."""
-        side = self.scene.shard
-        return self.scene.name, self.window.y0 // side, self.window.x0 // side
 
 
 def shard_sources(scene: MosaicScene, held: HeldOut) -> list[ShardSource]:
@@ -78,11 +74,12 @@ def shard_sources(scene: MosaicScene, held: HeldOut) -> list[ShardSource]:
         ShardSource(
             scene,
             held,
+            index,
             window,
             int(training[tile_slices(window)].sum()),
             int(kept[tile_slices(window)].sum()),
         )
-        for _, window in scene.shards()
+        for index, window in scene.shards()
     ]
     return [source for source in sources if source.training_tiles or source.held_tiles]
 
@@ -297,9 +294,10 @@ def _result(future: Any, source: ShardSource) -> Patches:
     try:
         patches: Patches = future.result()
     except Exception as error:
-        scene, row, column = source.key
+        row, column = source.index
         raise ShardError(
-            f"{PREFIX} ({row}, {column}) of {scene} failed: {type(error).__name__}: {error};"
+            f"{PREFIX} ({row}, {column}) of {source.scene.name} failed:"
+            f" {type(error).__name__}: {error};"
             " check the store with 'srsat verify' and train again"
         ) from error
     return patches

@@ -45,12 +45,13 @@ class Preset:
 
 
 PRESETS = {
-    # Patch, batch and rates by measurement, see the measurements in the module's tests folder.
+    # By measurement at x4: after 50 megapixels of town, batches of 8 were 0.49 dB over bicubic,
+    # batches of 16, at half as many steps, 0.40 dB.
     "default": Preset(
         size=64,
         validation_size=128,
-        batch=16,
-        steps_per_epoch=200,
+        batch=8,
+        steps_per_epoch=300,
         epochs=40,
         first_rate=1e-3,
         last_rate=1e-5,
@@ -73,7 +74,7 @@ PRESETS = {
     # not reproduced: the convolutions here are valid.
     "article": Preset(
         size=256,
-        validation_size=256,
+        validation_size=128,
         batch=32,
         steps_per_epoch=187,
         epochs=200,

@@ -120,7 +120,7 @@ def train(
             from srsat_dask.training import objective
 
             model = objective.seeded(SRCNN(**spec.config()), seed)
-            fitted = objective.training_model(model, shape, chosen)
+            fitted = objective.training_model(model, chosen)
             judged = [objective.as_batch(part) for part in _validation_batches(validation)]
             bicubic = objective.bicubic_psnr(judged, wide_shape, pooled=chosen.pooled_psnr)
             logger.info(

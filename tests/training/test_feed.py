@@ -1,0 +1,193 @@
+"""The feed: reproducible, proportional, bounded, and from the right side of the split."""
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from srsat_dask.errors import InputError, ShardError
+from srsat_dask.mosaic.grid import TILE
+from srsat_dask.mosaic.inputs import MosaicScene
+from srsat_dask.mosaic.split import HeldOut, held_out
+from srsat_dask.mosaic.store import create_scene
+from srsat_dask.training import feed
+from srsat_dask.training.feed import (
+    draw_training,
+    plan_pools,
+    shard_sources,
+    training_batches,
+    validation_patches,
+)
+from srsat_dask.training.patches import PatchShape
+
+SHAPE = PatchShape(4, 32, 3)
+
+
+@pytest.fixture(autouse=True)
+def small_pools(monkeypatch):
+    """Make a pool of 96 patches, so that a few batches take several pools."""
+    monkeypatch.setattr(feed, "POOL_PIXELS", 96 * SHAPE.size**2)
+
+
+class EagerClient:
+    """A client that runs each task when it is submitted, and remembers its key."""
+
+    def __init__(self):
+        self.keys = []
+        self.cancelled = []
+
+    def nthreads(self):
+        """Say that there are two threads."""
+        return {"worker": 2}
+
+    def submit(self, work, *arguments, key, retries):
+        """Take a task."""
+        self.keys.append(key)
+        return EagerFuture(work, arguments)
+
+    def cancel(self, futures):
+        """Remember what was cancelled."""
+        self.cancelled += futures
+
+
+class EagerFuture:
+    """What `EagerClient.submit` returns."""
+
+    def __init__(self, work, arguments):
+        self.work, self.arguments = work, arguments
+
+    def result(self):
+        """Run the task."""
+        return self.work(*self.arguments)
+
+
+def sources_of(*scenes):
+    return [source for scene in scenes for source in shard_sources(scene, held_out(scene))]
+
+
+def first_batches(client, sources, seed=0, batches=20):
+    with closing(training_batches(client, sources, SHAPE, 16, seed)) as found:
+        return list(islice(found, batches))
+
+
+def test_the_order_does_not_hang_on_the_workers(make_scene):
+    """One worker and two give the same batches of two pools, byte for byte."""
+    sources = sources_of(make_scene("a"), make_scene("b", seed=1))
+    found = []
+    for workers in (1, 2):
+        with (
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=False,
+                dashboard_address="127.0.0.1:0",
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            found.append((first_batches(client, sources), validation(client, sources)))
+    for one, two in zip(found[0][0], found[1][0], strict=True):
+        np.testing.assert_array_equal(one.lr, two.lr)
+        np.testing.assert_array_equal(one.hr, two.hr)
+    np.testing.assert_array_equal(found[0][1].hr, found[1][1].hr)
+
+
+def validation(client, sources):
+    return validation_patches(client, sources, SHAPE, 0)
+
+
+def test_another_seed_gives_other_patches(make_scene):
+    """The seed decides what is drawn."""
+    sources = sources_of(make_scene())
+    one, two = (first_batches(EagerClient(), sources, seed, 1)[0] for seed in (0, 1))
+    assert (one.hr != two.hr).any()
+
+
+def test_batches_are_full_and_one_pool_is_ahead(make_scene):
+    """Each batch has its size, and only the pool after the current one is submitted."""
+    client = EagerClient()
+    with closing(training_batches(client, sources_of(make_scene()), SHAPE, 48, 0)) as found:
+        for number, batch in enumerate(islice(found, 6)):
+            assert batch.lr.shape == (48, SHAPE.side, SHAPE.side, 3)
+            assert batch.hr.shape == (48, 32, 32, 3)
+            # Two batches to a pool: the current one and the next.
+            assert len({key[1] for key in client.keys}) == number // 2 + 2
+    assert all(key[0].startswith("patch-batch-") for key in client.keys)
+    assert len(client.cancelled) == 4
+
+
+def test_each_sweep_takes_each_shard_once():
+    """Shards come once in a sweep, with patches in proportion to their tiles."""
+    tiles = [1, 64, 32, 7, 64, 64]
+    tasks = [task for pool in islice(plan_pools(tiles, 512, 0), 3) for task in pool]
+    for sweep in (tasks[:6], tasks[6:]):
+        assert sorted(shard for shard, _, _ in sweep) == list(range(6))
+    drawn = Counter()
+    for shard, patches, _ in tasks:
+        drawn[shard] += patches
+    assert drawn[2] == pytest.approx(drawn[1] / 2, abs=2)
+    assert len({seed for _, _, seed in tasks}) == len(tasks)
+
+
+def test_validation_is_from_held_out_tiles_only(make_scene):
+    """With a value of its own in each tile, training and validation values never meet."""
+    values = np.arange(10, 22, dtype=np.uint8).reshape(3, 4)
+    image = np.broadcast_to(np.kron(values, np.ones((TILE, TILE), np.uint8)), (3, 768, 1024))
+    scene = make_scene(image=image)
+    held = held_out(scene)
+    sources = shard_sources(scene, held)
+    kept = set(values[held.tiles])
+    judged = validation(EagerClient(), sources)
+    assert set(np.unique(judged.hr)) <= kept
+    learned = [draw_training(source, SHAPE, 200, (0,)) for source in sources]
+    seen = {value for patches in learned for value in np.unique(patches.hr)}
+    seen |= {value for patches in learned for value in np.unique(patches.lr)}
+    assert seen
+    assert not seen & kept
+
+
+def test_validation_is_bounded(make_scene):
+    """However many tiles are held out, at most 64 patches are kept."""
+    scene = make_scene(rows=4, columns=4)
+    everything = HeldOut(np.ones((4, 4), bool), 0, 0.5)
+    assert len(validation(EagerClient(), shard_sources(scene, everything))) == 64
+
+
+def test_pending_shards_are_not_read(tmp_path, make_scene):
+    """A shard without a tile that holds pixels is no source."""
+    done = make_scene(rows=2, columns=2)
+    template = create_scene(
+        tmp_path / "mosaic.zarr", "pending", georeference=done.georeference, lineage={}, shard=512
+    )
+    assert shard_sources(MosaicScene(template.store, "pending"), held_out(template)) == []
+
+
+def test_no_place_for_a_patch_is_an_error(make_scene, rng):
+    """A scene without a single patch that is valid enough ends the feed, with a remedy."""
+    sources = sources_of(make_scene(valid=rng.random((768, 1024)) > 0.05))
+    with pytest.raises(InputError, match=r"no training patch.*larger area"):
+        first_batches(EagerClient(), sources, batches=1)
+    with pytest.raises(InputError, match=r"no validation patch.*larger area"):
+        validation(EagerClient(), sources)
+
+
+def test_all_tiles_held_out_is_an_error(make_scene):
+    """Without a tile to train on, the message says what to do."""
+    scene = make_scene(rows=1, columns=1)
+    sources = shard_sources(scene, HeldOut(np.ones((1, 1), bool), 0, 0.15))
+    with pytest.raises(InputError, match="no training patch"):
+        first_batches(EagerClient(), sources, batches=1)
+
+
+def test_a_failed_task_names_its_shard(make_scene):
+    """What a task raises is chained to an error that names scene, row and column."""
+    lost = [
+        replace(source, scene=MosaicScene(source.scene.store, "gone"))
+        for source in sources_of(make_scene(rows=2, columns=2))
+    ]
+    with pytest.raises(ShardError, match=r"patch-batch \(0, 0\) of gone failed") as raised:
+        validation(EagerClient(), lost)
+    assert raised.value.__cause__ is not None

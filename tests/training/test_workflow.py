@@ -1,0 +1,195 @@
+"""Training from a store to a file: what comes out, and what is refused."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srsat_dask.errors import InputError, ModelError, StoreError
+from srsat_dask.mosaic.ledger import fingerprint
+from srsat_dask.mosaic.split import held_out
+from srsat_dask.mosaic.store import create_scene
+from srsat_dask.training import feed, train
+from srsat_dask.training.presets import PRESETS
+from srsat_dask.training.record import public
+
+SMALL = {"filters": (16, 8), "kernels": (5, 1, 3), "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def small_pools(monkeypatch):
+    """Draw few patches at a time: these trainings are short."""
+    monkeypatch.setattr(feed, "POOL_PIXELS", 2**17)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Add a preset of short epochs."""
+    preset = replace(PRESETS["default"], size=32, validation_size=64, steps_per_epoch=60)
+    monkeypatch.setitem(PRESETS, "quick", preset)
+    return {**SMALL, "preset": "quick"}
+
+
+def test_training_beats_bicubic_and_leaves_its_files(make_scene, tmp_path, quick):
+    """A short training is better than bicubic on held-out tiles, and says how it was made."""
+    from srsat_dask.model import load_model
+
+    scene = make_scene()
+    path = tmp_path / "out.keras"
+    model = train(scene.store, epochs=5, model_path=path, **quick)
+    history = json.loads((tmp_path / "out.history.json").read_text())
+    assert len(history["epochs"]) == 5
+    assert history["epochs"][-1]["loss"] < history["epochs"][0]["loss"]
+    assert history["best_val_psnr"] > history["bicubic_val_psnr"] + 0.1
+    assert history["best_val_psnr"] == max(epoch["val_psnr"] for epoch in history["epochs"])
+    with Image.open(tmp_path / "out.curve.png") as curve:
+        assert min(curve.size) > 400
+    loaded = load_model(path)
+    for one, two in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert loaded.metadata == model.metadata
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "mosaic.zarr",
+        "out.curve.png",
+        "out.history.json",
+        "out.keras",
+    ]
+
+
+def test_the_metadata_says_what_was_trained_on(make_scene, quick):
+    """Evaluation finds fingerprint and split in the model; no folder is told."""
+    scene = make_scene()
+    model = train(scene.store, epochs=1, seed=3, **quick)
+    (entry,) = model.metadata["training_data"]
+    held = held_out(scene, entry["split"]["seed"], entry["split"]["fraction"])
+    assert entry["scene"] == "scene"
+    assert entry["fingerprint"] == fingerprint(scene)
+    assert entry["split"]["held_out"] == held.tiles.sum()
+    assert entry["lineage"]["source"] == "picture.tif"
+    assert model.metadata["recipe"]["steps"] == 60
+    assert model.metadata["scale"] == 4
+    assert model.metadata["margin"] == 6
+    assert set(model.metadata["provenance"]) >= {"srsat_dask", "keras", "backend", "date"}
+    assert not re.search(r'"(/|~|[A-Z]:\\)', json.dumps(model.metadata))
+
+
+@pytest.mark.parametrize(("preset", "scale"), [("default", 2), ("paper", 3), ("article", 3)])
+def test_each_preset_trains_at_other_scales(make_scene, monkeypatch, preset, scale):
+    """A step of each preset gives a model of its scale."""
+    few = replace(PRESETS[preset], batch=2, steps_per_epoch=1)
+    monkeypatch.setitem(PRESETS, preset, few)
+    # The article's patch and its context are wider than a tile: they need room between blocks.
+    scene = make_scene(rows=4, columns=4, shard=1024)
+    model = train(f"{scene.store}/scene", scale=scale, preset=preset, epochs=1, **SMALL)
+    assert model.spec.scale == scale
+    assert model.spec.residual == (preset == "default")
+
+
+def test_minutes_are_kept(make_scene, tmp_path, quick):
+    """A budget of time ends the training, and shows in the history."""
+    scene = make_scene()
+    train(scene.store, minutes=0.05, model_path=tmp_path / "out.keras", **quick)
+    history = json.loads((tmp_path / "out.history.json").read_text())
+    assert 0 < history["timing"]["seconds"] < 30
+    assert history["timing"]["steps"] == history["epochs"][-1]["steps"]
+
+
+def test_importing_the_package_imports_no_backend():
+    """Feed tasks on workers never load Keras or TensorFlow."""
+    code = (
+        "import sys, srsat_dask.training, srsat_dask.training.feed, srsat_dask.training.workflow;"
+        "print(sorted({'keras', 'tensorflow', 'openvino', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_store_without_pixels_is_refused(make_scene, tmp_path):
+    """A template without a shard, or shards of nodata only, name the remedy."""
+    empty = make_scene("empty", rows=1, columns=1, valid=np.zeros((256, 256), bool))
+    create_scene(
+        tmp_path / "mosaic.zarr", "pending", georeference=empty.georeference, lineage={}, shard=512
+    )
+    with pytest.raises(InputError, match="srsat status"):
+        train(empty.store, **SMALL)
+
+
+def test_a_scene_too_small_is_refused(make_scene):
+    """A scene of one tile has nothing to hold out, or nothing left to train on."""
+    scene = make_scene(rows=1, columns=1)
+    with pytest.raises(InputError, match="harvest a larger area"):
+        train(scene.store, **SMALL)
+
+
+def test_a_raster_is_refused(tmp_path):
+    """A raster must be harvested first; the message says how."""
+    import rasterio
+    from affine import Affine
+
+    path = tmp_path / "picture.tif"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=8,
+        width=8,
+        count=3,
+        dtype="uint8",
+        crs="EPSG:3857",
+        transform=Affine(1, 0, 0, 0, -1, 0),
+    ) as raster:
+        raster.write(np.zeros((3, 8, 8), np.uint8))
+    with pytest.raises(InputError, match="srsat harvest STORE --source"):
+        train(path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"preset": "best"}, InputError, "preset 'best' is unknown"),
+        ({"epochs": 1, "minutes": 1}, InputError, "give one"),
+        ({"epochs": 0}, InputError, "epochs 0"),
+        ({"minutes": -1}, InputError, "minutes"),
+        ({"scale": 5}, ModelError, "scale 5"),
+        ({"kernels": (8, 1, 5)}, ModelError, "kernel of 8"),
+        ({"filters": (8,)}, ModelError, "filters"),
+        ({"seed": -1}, InputError, "seed -1"),
+        ({"model_path": "out.h5"}, InputError, "must end in .keras"),
+        ({"model_path": "/nowhere/at/all/out.keras"}, InputError, "folder"),
+        ({}, StoreError, "nothing.zarr"),
+    ],
+)
+def test_arguments_are_refused_before_anything_runs(tmp_path, arguments, error, match):
+    """Each mistake has its message, before a store is opened."""
+    store = tmp_path / "nothing.zarr"
+    store.mkdir()
+    with pytest.raises(error, match=re.escape(match)):
+        train(store, **{"progress": False, **arguments})
+
+
+def test_no_store_is_refused():
+    """An empty list of stores is an error, not a model of nothing."""
+    with pytest.raises(InputError, match="no mosaic store"):
+        train([])
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("/data/home/x.tif", "x.tif"),
+        ("~/x.tif", "x.tif"),
+        ("file:///data/x.tif", "x.tif"),
+        ("C:\\data\\x.tif", "x.tif"),
+        ("https://me:pass@host/{z}/{x}/{y}.png?key=1", "https://host/{z}/{x}/{y}.png"),
+        ("20181224060959386_AS1", "20181224060959386_AS1"),
+        ({"a": ["/b/c", 17, None, True]}, {"a": ["c", 17, None, True]}),
+    ],
+)
+def test_the_record_tells_no_folder_and_no_secret(value, told):
+    """Paths keep their last name, addresses lose what may be secret."""
+    assert public(value) == told
