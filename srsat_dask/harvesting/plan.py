@@ -156,7 +156,7 @@ def central(tiles: TileRange, most: int) -> TileRange:
     """Return the rectangle of at most ``most`` tiles at the centre, of nearly the same shape."""
     if tiles.rows * tiles.columns <= most:
         return tiles
-    rows = max(1, min(tiles.rows, math.isqrt(most * tiles.rows // tiles.columns)))
+    rows = max(1, min(tiles.rows, most, math.isqrt(most * tiles.rows // tiles.columns)))
     columns = max(1, min(tiles.columns, most // rows))
     y0 = tiles.y0 + (tiles.rows - rows) // 2
     x0 = tiles.x0 + (tiles.columns - columns) // 2

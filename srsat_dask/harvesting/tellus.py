@@ -81,9 +81,8 @@ class TellusSource:
         if response.status_code != 200:
             raise SourceError(f"scene search at {self.url} answered status {response.status_code}")
         try:
-            records = response.json()
-            scenes = [_scene(record) for record in records]
-        except (ValueError, TypeError, KeyError) as error:
+            scenes = [_scene(record) for record in response.json()]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SourceError(
                 f"scene search at {self.url} did not answer a list of scenes: {error!r}"
             ) from error
