@@ -134,22 +134,23 @@ def fit(
     batch = next(batches)
     start, step, part, reserve = clock(), 0, 0.0, 0.0
     while part < 1.0:
-        model.reset_metrics()
-        logs: dict[str, float] = {}
+        learned = _Mean()
         rate = preset.first_rate
         for _ in range(preset.steps_per_epoch):
             rate = cosine(preset.first_rate, preset.last_rate, part)
             model.optimizer.learning_rate = rate
-            logs = _train(model, batch)
+            lr, hr, weight = batch
+            logs = model.train_on_batch(lr, hr, sample_weight=weight, return_dict=True)
+            loss = learned.add(logs, len(lr))["loss"]
             step += 1
-            if not math.isfinite(logs["loss"]):
+            if not math.isfinite(loss):
                 raise SrsatError(
-                    f"the loss is {logs['loss']} at step {step}: train again with another seed or"
+                    f"the loss is {loss} at step {step}: train again with another seed or"
                     " fewer filters"
                 )
             part = budget.spent(step, clock() - start, reserve)
             said = f", validation {epochs[-1].val_psnr:.2f} dB" if epochs else ""
-            report(part, f"loss {logs['loss']:.5f}{said}")
+            report(part, f"loss {learned['loss']:.5f}{said}")
             if part >= 1.0:
                 break
             batch = next(batches)
@@ -159,8 +160,8 @@ def fit(
         epochs.append(
             Epoch(
                 steps=step,
-                loss=logs["loss"],
-                psnr=logs["psnr"],
+                loss=learned["loss"],
+                psnr=learned["psnr"],
                 val_loss=judged["loss"],
                 val_psnr=judged["psnr"],
                 learning_rate=rate,
@@ -170,23 +171,39 @@ def fit(
         if judged["psnr"] > best[0]:
             best = (judged["psnr"], model.get_weights())
         part = budget.spent(step, clock() - start, reserve)
-        report(part, f"loss {logs['loss']:.5f}, validation {judged['psnr']:.2f} dB")
+        report(part, f"loss {learned['loss']:.5f}, validation {judged['psnr']:.2f} dB")
     model.set_weights(best[1])
     return epochs
 
 
-def _train(model: Any, batch: "Batch") -> dict[str, float]:
-    lr, hr, weight = batch
-    logs = model.train_on_batch(lr, hr, sample_weight=weight, return_dict=True)
-    return {name: float(value) for name, value in logs.items()}
+class _Mean:
+    """Mean of what Keras says of each batch, weighted by its images.
+
+    Keras forgets its metrics with every ``train_on_batch`` and ``test_on_batch``.
+    """
+
+    def __init__(self) -> None:
+        self._totals: dict[str, float] = {}
+        self._images = 0
+
+    def add(self, logs: dict[str, Any], images: int) -> dict[str, float]:
+        """Take in one batch, and return its values as floats."""
+        values = {name: float(value) for name, value in logs.items()}
+        self._images += images
+        for name, value in values.items():
+            self._totals[name] = self._totals.get(name, 0.0) + images * value
+        return values
+
+    def __getitem__(self, name: str) -> float:
+        return self._totals[name] / self._images
 
 
-def _validate(model: Any, validation: list["Batch"]) -> dict[str, float]:
-    model.reset_metrics()
-    logs: dict[str, Any] = {}
+def _validate(model: Any, validation: list["Batch"]) -> _Mean:
+    mean = _Mean()
     for lr, hr, weight in validation:
         logs = model.test_on_batch(lr, hr, sample_weight=weight, return_dict=True)
-    return {name: float(value) for name, value in logs.items()}
+        mean.add(logs, len(lr))
+    return mean
 
 
 def progress_report(tracker: Tracker, total: float, bicubic: float) -> Callable[[float, str], None]:

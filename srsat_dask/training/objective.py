@@ -162,11 +162,14 @@ def as_batch(patches: Patches) -> Batch:
 def bicubic_psnr(batches: list[Batch], shape: PatchShape, *, pooled: bool) -> float:
     """Return the PSNR in dB of plain bicubic upsampling, measured as the network's is."""
     metric = PSNR(pooled)
+    values = []
     inner = slice(shape.scale * shape.halo, -shape.scale * shape.halo)
     for lr, hr, weight in batches:
         images = np.stack([upsample(image, shape.scale)[inner, inner] for image in lr])
+        metric.reset_state()
         metric.update_state(hr, images, weight)
-    return float(metric.result())
+        values.append(float(metric.result()))
+    return float(np.average(values, weights=[len(lr) for lr, _, _ in batches]))
 
 
 def _cropped(images: Any, pixels: int) -> Any:

@@ -11,7 +11,7 @@ from srsat_dask.training.fit import Budget, cosine, fit
 from srsat_dask.training.presets import PRESETS
 
 PRESET = replace(PRESETS["default"], steps_per_epoch=10, epochs=3)
-BATCH = (None, None, None)
+BATCH = ([0], [0], [0])
 
 
 class CountingModel:
@@ -33,9 +33,6 @@ class CountingModel:
     def set_weights(self, weights):
         """Go back to so many steps."""
         self.steps = weights
-
-    def reset_metrics(self):
-        """Do nothing: there are none."""
 
     def train_on_batch(self, lr, hr, sample_weight, return_dict):
         """Spend a second."""
@@ -98,6 +95,15 @@ def test_the_best_weights_are_restored():
     model = CountingModel(psnrs=[20, 23, 22])
     run(model, Budget.of(PRESET, None, None))
     assert model.steps == 20
+
+
+def test_an_epoch_is_the_mean_of_its_batches():
+    """Losses and PSNRs are means over all images, though Keras tells those of a batch only."""
+    model = CountingModel(psnrs=[20, 26], losses={n: n / 100 for n in range(1, 11)})
+    two = [BATCH, ([0, 0], [0, 0], [0, 0])]
+    (epoch,) = fit(model, repeat(BATCH), two, PRESET, Budget(steps=10), lambda *_: None)
+    assert epoch.loss == pytest.approx(0.055)
+    assert epoch.val_psnr == pytest.approx((20 + 2 * 26) / 3)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

@@ -141,7 +141,7 @@ def test_a_raster_is_refused(tmp_path):
         count=3,
         dtype="uint8",
         crs="EPSG:3857",
-        transform=Affine(1, 0, 0, 0, -1, 0),
+        transform=Affine(2, 0, 0, 0, -2, 0),
     ) as raster:
         raster.write(np.zeros((3, 8, 8), np.uint8))
     with pytest.raises(InputError, match="srsat harvest STORE --source"):
