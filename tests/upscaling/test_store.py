@@ -1,0 +1,238 @@
+"""Store to store: the whole scene, resumable, never mixed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from affine import Affine
+from distributed import Client
+
+from srsat_dask.errors import InputError, ShardError, StoreError
+from srsat_dask.model.engines import get_upscaler
+from srsat_dask.model.file import ModelFile
+from srsat_dask.model.inference import upscale_image
+from srsat_dask.mosaic.inputs import MosaicScene
+from srsat_dask.mosaic.ledger import done_shards, torn_shards, write_shard
+from srsat_dask.mosaic.store import open_mosaic, scenes_of
+from srsat_dask.mosaic.windows import Window
+from srsat_dask.runtime.clusters import connect
+from srsat_dask.upscaling import store as module
+from srsat_dask.upscaling.lazy import upscale
+from srsat_dask.upscaling.store import plan_upscale, upscale_store
+
+MakeModel = Callable[..., Any]
+MakeScene = Callable[..., MosaicScene]
+
+
+@pytest.fixture(scope="module")
+def files(make_model: MakeModel) -> dict[int, ModelFile]:
+    """Return a model with random weights for each scale."""
+    return {scale: ModelFile.open(make_model(scale, filters=(8, 8))) for scale in (2, 3, 4)}
+
+
+def whole(scene: MosaicScene, file: ModelFile) -> np.ndarray:
+    """Return the whole scene upscaled at once, (3, y, x): the oracle."""
+    image, valid = scene.read(Window(0, scene.shape[0], 0, scene.shape[1]))
+    return upscale_image(image.transpose(1, 2, 0), get_upscaler(file), valid).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_store_equals_the_whole_scene_at_once(
+    scale: int,
+    make_scene: MakeScene,
+    files: dict[int, ModelFile],
+    client: Client,
+    tmp_path: Path,
+) -> None:
+    """Shards of a scene with holes make the same pixels as one pass over all of it."""
+    valid = np.random.default_rng(0).random((768, 1024)) < 0.9
+    valid[:100, :300] = False
+    scene = make_scene(valid=valid)
+    report = upscale_store(scene.store, tmp_path / "sr.zarr", files[scale], progress=False)
+    assert report.computed == report.shards > 1 or scale == 2
+    finer = open_mosaic(tmp_path / "sr.zarr")["scene"]
+    np.testing.assert_array_equal(finer["image"].values, whole(scene, files[scale]))
+    mask = valid.repeat(scale, axis=0).repeat(scale, axis=1)
+    np.testing.assert_array_equal(finer["valid"].values != 0, mask)
+    np.testing.assert_allclose(
+        finer["image"].rio.bounds(),
+        open_mosaic(scene.store)["scene"]["image"].rio.bounds(),
+        rtol=1e-9,
+    )
+    assert torn_shards(scenes_of(tmp_path / "sr.zarr")[0]) == []
+
+
+def test_store_and_lazy_api_agree(
+    make_scene: MakeScene, files: dict[int, ModelFile], client: Client, tmp_path: Path
+) -> None:
+    """Both ways over the same mosaic make the same pixels and the same mask."""
+    valid = np.random.default_rng(1).random((512, 512)) < 0.97
+    scene = make_scene(rows=2, columns=2, valid=valid)
+    upscale_store(scene.store, tmp_path / "sr.zarr", files[4], progress=False)
+    stored = open_mosaic(tmp_path / "sr.zarr")["scene"]["image"]
+    lazy = upscale(open_mosaic(scene.store)["scene"]["image"], files[4])
+    np.testing.assert_array_equal(lazy.values, stored.values)
+    xr.testing.assert_allclose(lazy, stored, rtol=1e-12)
+    assert lazy.rio.crs == stored.rio.crs
+    assert lazy.rio.transform().almost_equals(stored.rio.transform(), precision=1e-6)
+
+
+def test_running_again_computes_only_what_is_missing(
+    make_scene: MakeScene, files: dict[int, ModelFile], client: Client, tmp_path: Path
+) -> None:
+    """A complete store is left alone; a lost shard alone is made again."""
+    scene = make_scene()
+    output = tmp_path / "sr.zarr"
+    upscale_store(scene.store, output, files[4], progress=False)
+    assert upscale_store(scene.store, output, files[4], progress=False).computed == 0
+    finer = scenes_of(output)[0]
+    finer.array("shard_digest", "r+")[1, 0] = 0
+    finer.array("image", "r+")[:, 2048:, :2048] = 7
+    assert upscale_store(scene.store, output, files[4], progress=False).computed == 1
+    np.testing.assert_array_equal(finer.array("image")[:], whole(scene, files[4]))
+
+
+def test_run_cut_short_is_taken_up_again(
+    make_scene: MakeScene,
+    files: dict[int, ModelFile],
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Shards done before a failure are not done again, and the result is the same."""
+    scene, output = make_scene(), tmp_path / "sr.zarr"
+    honest = module.write_shard
+    with monkeypatch.context() as failing:
+
+        def full_disk(finer: Any, window: Window, *rest: Any) -> None:
+            if window.y0 > 0:
+                raise OSError(28, "No space left on device")
+            honest(finer, window, *rest)
+
+        failing.setattr(module, "write_shard", full_disk)
+        with pytest.raises(ShardError, match=r"upscale-shard \(1, \d\) of scene.*No space left"):
+            upscale_store(scene.store, output, files[4], progress=False)
+    before = int(done_shards(scenes_of(output)[0]).sum())
+    report = upscale_store(scene.store, output, files[4], progress=False)
+    assert report.computed == report.shards - before
+    np.testing.assert_array_equal(scenes_of(output)[0].array("image")[:], whole(scene, files[4]))
+
+
+def test_other_weights_or_other_pixels_are_refused(
+    make_scene: MakeScene,
+    make_model: MakeModel,
+    files: dict[int, ModelFile],
+    client: Client,
+    tmp_path: Path,
+) -> None:
+    """An output of other inputs is never mixed with; the message says what differs."""
+    scene, output = make_scene(rows=2, columns=2), tmp_path / "sr.zarr"
+    upscale_store(scene.store, output, files[4], progress=False)
+    other = make_model(4, seed=1, filters=(8, 8))
+    with pytest.raises(StoreError, match=r"made from other inputs .*model was"):
+        upscale_store(scene.store, output, other, progress=False)
+    image, valid = scene.read(Window(0, 512, 0, 512))
+    image[0, 0, 0] ^= 1
+    write_shard(scene, Window(0, 512, 0, 512), image, valid.astype(np.uint8))
+    with pytest.raises(StoreError, match=r"made from other inputs .*input was"):
+        upscale_store(scene.store, output, files[4], progress=False)
+
+
+def test_empty_shards_need_no_engine(
+    make_scene: MakeScene,
+    files: dict[int, ModelFile],
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scene without a valid pixel is done without loading a model."""
+    scene = make_scene(rows=2, columns=2, valid=np.zeros((512, 512), dtype=bool))
+
+    def no_engine(*_: object) -> None:
+        raise AssertionError("an engine was asked for")
+
+    monkeypatch.setattr(module, "get_upscaler", no_engine)
+    report = upscale_store(scene.store, tmp_path / "sr.zarr", files[4], progress=False)
+    assert report.computed == 1
+    assert done_shards(scenes_of(tmp_path / "sr.zarr")[0]).all()
+
+
+def test_raster_is_upscaled_as_it_lies(
+    files: dict[int, ModelFile], client: Client, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """A rotated raster with nodata goes in, and its mask and ground come out."""
+    turned = Affine.translation(5e5, 4e6) @ Affine.rotation(9) @ Affine.scale(2, -2)
+    image = rng.integers(1, 256, (3, 90, 70), dtype=np.uint8)
+    image[:, 20:30, 10:60] = 0
+    with rasterio.open(
+        tmp_path / "in.tif",
+        "w",
+        driver="GTiff",
+        count=3,
+        height=90,
+        width=70,
+        dtype="uint8",
+        crs="EPSG:32654",
+        transform=turned,
+        nodata=0,
+    ) as raster:
+        raster.write(image)
+    upscale_store(tmp_path / "in.tif", tmp_path / "sr.zarr", files[3], progress=False)
+    finer = scenes_of(tmp_path / "sr.zarr")[0]
+    assert finer.name == "in"
+    np.testing.assert_allclose(
+        finer.georeference.transform @ (210, 270), turned @ (70, 90), rtol=1e-9
+    )
+    hole = (image == 0).all(axis=0).repeat(3, axis=0).repeat(3, axis=1)
+    np.testing.assert_array_equal(finer.array("valid")[:] == 0, hole)
+    assert (np.asarray(finer.array("image")[:])[:, hole] == 0).all()
+
+
+def test_worker_processes_never_import_tensorflow(
+    make_scene: MakeScene, files: dict[int, ModelFile], tmp_path: Path
+) -> None:
+    """An OpenVINO worker stays small, and makes the same pixels as threads do."""
+    scene = make_scene(rows=2, columns=2)
+
+    def heavy() -> list[str]:
+        import sys
+
+        return [name for name in ("tensorflow", "keras") if name in sys.modules]
+
+    with connect("local") as local:
+        upscale_store(scene.store, tmp_path / "p.zarr", files[4], progress=False, engine="openvino")
+        assert all(found == [] for found in local.run(heavy).values())
+    finer = scenes_of(tmp_path / "p.zarr")[0]
+    np.testing.assert_array_equal(finer.array("image")[:], whole(scene, files[4]))
+
+
+def test_plan_says_what_will_be_done_and_checks_first(
+    make_scene: MakeScene, files: dict[int, ModelFile], tmp_path: Path
+) -> None:
+    """Shards, pixels and halo before anything is computed; bad arguments are found."""
+    scene = make_scene()
+    plan = plan_upscale(scene.store, files[4])
+    assert (plan.scale, plan.halo, plan.shard, plan.shards) == (4, 3, 2048, 4)
+    assert plan.pixels == 768 * 1024 * 16
+    with pytest.raises(InputError, match="engine 'abacus' is unknown"):
+        plan_upscale(scene.store, files[4], "abacus")
+    with pytest.raises(InputError, match="is the input itself"):
+        upscale_store(scene.store, scene.store, files[4])
+    with rasterio.open(
+        tmp_path / "tiny.tif",
+        "w",
+        driver="GTiff",
+        count=3,
+        height=2,
+        width=9,
+        dtype="uint8",
+        crs="EPSG:32654",
+        transform=Affine(1, 0, 5e5, 0, -1, 4e6),
+    ) as raster:
+        raster.write(np.zeros((3, 2, 9), np.uint8))
+    with pytest.raises(InputError, match="2 × 9 px, fewer than the model's halo of 3 px"):
+        plan_upscale(tmp_path / "tiny.tif", files[4])
