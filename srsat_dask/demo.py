@@ -18,7 +18,7 @@ from srsat_dask.evaluation.report import Evaluation, evaluate
 from srsat_dask.harvesting.run import harvest, search
 from srsat_dask.harvesting.scene import Scene, draw
 from srsat_dask.harvesting.tellus import TOKEN, URL
-from srsat_dask.mosaic.store import StoreScene, open_store, scenes_of
+from srsat_dask.mosaic.store import open_store, scenes_of
 from srsat_dask.products.cog import export
 from srsat_dask.runtime.clusters import Profile, connect
 from srsat_dask.sandbox import Sandbox, landscape_scenes, open_scenes
@@ -96,7 +96,7 @@ def run_demo(
             with clock.time("upscale"):
                 made = upscale_store(products.mosaic, products.upscaled, model)
         with clock.time("export"):
-            shown = max(scenes_of(products.upscaled), key=_pixels)
+            shown = scenes_of(products.upscaled)[0]  # the one that comparison.png shows
             export(f"{products.upscaled}/{shown.name}", products.raster)
     products.report.write_text(
         json.dumps({**report.as_dict(), "timings": clock.seconds}, indent=2) + "\n"
@@ -163,11 +163,6 @@ def _search(
     wests, souths, easts, norths = zip(*boxes, strict=True)
     found = search((min(wests), min(souths), max(easts), max(norths)))
     return found if zooms else draw(found, DRAWN)
-
-
-def _pixels(scene: StoreScene) -> int:
-    height, width = scene.shape
-    return height * width
 
 
 def _close(report: Evaluation, clock: _Clock, pixels: int, products: _Products) -> None:
