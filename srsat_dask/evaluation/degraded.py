@@ -59,12 +59,12 @@ class DegradedScene:
         margin = degrade_margin(self.scale)
         fine = window.scaled(self.scale)
         height, width = (side * self.scale for side in self.shape)
-        wide = fine.expanded(margin).clipped((height, width))
+        # Twice: the kernel reaches one margin, and a missing pixel there is filled from another.
+        wide = fine.expanded(2 * margin).clipped((height, width))
         image, valid = self.scene.read(wide)
         pixels = image.transpose(1, 2, 0)
         if not valid.all():
-            filled = fill_nodata(pixels.astype(np.float32), valid, margin)
-            pixels = np.clip(np.rint(filled), 0, 255).astype(np.uint8)
+            pixels = filled(pixels, valid, margin)
         coarse = degrade(pixels, self.scale)
         y, x = (fine.y0 - wide.y0) // self.scale, (fine.x0 - wide.x0) // self.scale
         rows, columns = window.shape
@@ -72,3 +72,11 @@ class DegradedScene:
         whole = np.asarray(blocks.all(axis=(1, 3)))
         at = (slice(y, y + rows), slice(x, x + columns))
         return coarse[at].transpose(2, 0, 1), whole[at]
+
+
+def filled(
+    pixels: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_], reach: int
+) -> npt.NDArray[np.uint8]:
+    """Return 8-bit pixels (y, x, bands) grown into missing ones; see `fill_nodata`."""
+    grown = fill_nodata(pixels.astype(np.float32), valid, reach)
+    return np.clip(np.rint(grown), 0, 255).astype(np.uint8)

@@ -12,6 +12,9 @@ from srsat_dask.evaluation.measure import Compared, Pixels, Sums
 ZOOM = 4
 """The zoomed part is this many times smaller than the image."""
 
+PANEL = 4.0
+"""Width of a panel in inches of 100 px."""
+
 
 def draw(compared: Compared, scale: int, path: str | Path) -> None:
     """Draw one window of an evaluation, and beneath it a zoomed part, as a PNG.
@@ -35,7 +38,10 @@ def draw(compared: Compared, scale: int, path: str | Path) -> None:
         "SRCNN": compared.upscaled,
     }
     zoom = _busiest(compared.original[core], ZOOM)
-    figure = Figure(figsize=(16, 9), layout="constrained")
+    height, width = compared.original[core].shape[:2]
+    # As tall as its panels, whatever their shape, and a line of text above and below each.
+    tall = min(max(height / width, 0.2), 3.0) * PANEL
+    figure = Figure(figsize=(len(panels) * PANEL, 2 * tall + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     for (above, below), (title, image) in zip(
         figure.subplots(2, len(panels)).T, panels.items(), strict=True
@@ -53,8 +59,9 @@ def draw(compared: Compared, scale: int, path: str | Path) -> None:
             )
         )
         below.imshow(whole[zoom], interpolation="nearest")
-        above.set_title(title)
-        above.set_xlabel(_psnr(compared, image) if title != "original" else "PSNR")
+        above.set_title(title, fontsize=15)
+        said = "PSNR of this part" if title == "original" else _psnr(compared, image)
+        above.set_xlabel(said, fontsize=13)
         for axes in (above, below):
             axes.set_xticks([])
             axes.set_yticks([])

@@ -15,7 +15,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import structural_similarity
 
 from srsat_dask.errors import InputError
-from srsat_dask.evaluation.degraded import DegradedScene
+from srsat_dask.evaluation.degraded import DegradedScene, filled
 from srsat_dask.model.engines import Upscaler
 from srsat_dask.model.inference import bicubic_image, upscale_window
 from srsat_dask.mosaic.inputs import ReadableScene, read_mirrored
@@ -159,6 +159,7 @@ def compare(
     for _, window in split((height, width), SIDE // scale * scale):
         wide = window.expanded(border).clipped((height, width))
         original, valid = scene.read(wide)
+        original = original * valid  # SSIM's running sums would carry what lies under nodata
         counted = valid & _inside(wide, (height, width), scale)
         if counts is not None:
             counted &= counts(wide)
@@ -174,6 +175,8 @@ def compare(
         upscaled, seen = upscale_window(low, low_valid, upscaler)
         if seen is not None:
             counted &= seen != 0
+            if not counted[core].any():
+                continue
         inner = low[:, margin:-margin, margin:-margin].transpose(1, 2, 0)
         yield Compared(
             window,
@@ -188,9 +191,13 @@ def compare(
 
 def _bicubic(coarse: DegradedScene, window: Window) -> Pixels:
     # Clipped, not mirrored: at the edge Pillow's bicubic drops the taps that fall outside.
-    wide = window.expanded(BICUBIC_RADIUS).clipped(coarse.shape)
-    pixels, _ = coarse.read(wide)
-    finer = bicubic_image(pixels.transpose(1, 2, 0), coarse.scale)
+    wide = window.expanded(2 * BICUBIC_RADIUS).clipped(coarse.shape)
+    image, valid = coarse.read(wide)
+    pixels = image.transpose(1, 2, 0)
+    if not valid.all():
+        # As the model's input is: beside a hole, bicubic is not judged by what fills it.
+        pixels = filled(pixels, valid, BICUBIC_RADIUS)
+    finer = bicubic_image(pixels, coarse.scale)
     y, x = (window.y0 - wide.y0) * coarse.scale, (window.x0 - wide.x0) * coarse.scale
     height, width = window.scaled(coarse.scale).shape
     return finer[y : y + height, x : x + width]

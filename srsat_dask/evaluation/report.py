@@ -12,11 +12,11 @@ from rich.table import Table
 
 from srsat_dask.errors import InputError
 from srsat_dask.evaluation.figure import draw
+from srsat_dask.evaluation.held_out import held_out_mask
 from srsat_dask.evaluation.measure import Compared, Mask, Sums, compare
 from srsat_dask.model.engines import Upscaler, get_upscaler
 from srsat_dask.model.file import ModelFile, require_scale
-from srsat_dask.mosaic.inputs import MosaicScene, ReadableScene, open_inputs
-from srsat_dask.mosaic.split import held_out
+from srsat_dask.mosaic.inputs import ReadableScene, open_inputs
 from srsat_dask.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Evaluation:
 
     def to_json(self, path: str | Path) -> None:
         """Write the report as one JSON document."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        document = json.dumps(self.as_dict(), indent=2, allow_nan=False)
+        check_target(path).write_text(f"{document}\n", encoding="utf-8")
 
     def table(self) -> Table:
         """Return the report as a table for a terminal."""
@@ -146,14 +147,19 @@ def evaluate(
     Raises
     ------
     InputError
-        An image cannot be used, or is too small.
+        No image, or one that cannot be used or is too small; or one that the model was trained
+        on and that has changed since, so that its held-out blocks are not known.
     ModelError
         The model cannot be read or is made for another scale.
     """
-    file = ModelFile.open(f"srcnn-x{scale or 4}" if model is None else model)
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not paths:
+        raise InputError("no image to judge by: give a store, STORE/SCENE, a raster or a PNG")
+    if figure is not None:
+        check_target(figure)
+    file = ModelFile.open(f"srcnn-x{4 if scale is None else scale}" if model is None else model)
     if scale is not None:
         require_scale(file.spec, scale)
-    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     scenes = [scene for path in paths for scene in open_inputs(path, georeferenced=False)]
     upscaler = get_upscaler(file, engine)
     images: dict[str, Scores] = {}
@@ -173,15 +179,20 @@ def evaluate(
     return Evaluation(file.spec.scale, _name(model, file), images, tuple(judged_on_held_out))
 
 
-def held_out_mask(scene: ReadableScene, file: ModelFile) -> Mask | None:
-    """Return the mask of the blocks held out of training; None if the model never saw the scene."""
-    if not isinstance(scene, MosaicScene):
-        return None
-    for entry in file.spec.metadata.get("training_data", []):
-        if entry["scene"] == scene.name and entry["lineage"] == scene.lineage:
-            split = entry["split"]
-            return held_out(scene, split["seed"], split["fraction"]).mask
-    return None
+def check_target(path: str | Path) -> Path:
+    """Return the path of a file to write.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist, or the path is one.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder: give the path of a file")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent} is not a folder: make it first")
+    return target
 
 
 def _scores(
@@ -219,5 +230,9 @@ def _name(model: Any, file: ModelFile) -> str:
 
 
 def _unused(name: str, taken: dict[str, Scores]) -> str:
-    count = sum(known == name or known.startswith(f"{name} (") for known in taken)
-    return f"{name} ({count + 1})" if count else name
+    number = 1
+    unused = name
+    while unused in taken:
+        number += 1
+        unused = f"{name} ({number})"
+    return unused

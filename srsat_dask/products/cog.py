@@ -73,11 +73,13 @@ def check_target(output: str | Path) -> Path:
     Raises
     ------
     InputError
-        Another ending, or a folder that does not exist.
+        Another ending, a folder that does not exist, or a path that is a folder.
     """
     target = Path(output)
     if target.suffix.lower() not in _ENDINGS:
         raise InputError(f"{output} must end in .tif")
+    if target.is_dir():
+        raise InputError(f"{target} is a folder: give the path of a file")
     if not target.parent.is_dir():
         raise InputError(f"{target.parent} is not a folder: make it first")
     return target
