@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from srsat_dask.errors import InputError, SourceError
 from srsat_dask.mosaic.grid import Box
+from srsat_dask.mosaic.ledger import Reason
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -41,7 +42,22 @@ class Scene:
 
 
 class TileError(SourceError):
-    """A tile did not come after all retries; the message says why, in a few words."""
+    """A tile did not come after all retries.
+
+    Parameters
+    ----------
+    message : str
+        Why, in a few words; without a token or a presigned address.
+    reason : int
+        The same for the ledger: a `Reason`, or the HTTP status.
+    """
+
+    def __init__(self, message: str, reason: int = Reason.NO_IMAGE) -> None:
+        super().__init__(message)
+        self.reason = int(reason)
+
+    def __reduce__(self) -> tuple[type["TileError"], tuple[str, int]]:
+        return type(self), (str(self), self.reason)
 
 
 class TileSource(Protocol):

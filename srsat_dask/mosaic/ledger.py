@@ -36,6 +36,30 @@ class TileState(IntEnum):
     """No usable answer after all retries; a re-run tries again."""
 
 
+class Reason(IntEnum):
+    """Why a tile failed; from 100 on it is the HTTP status of the last answer."""
+
+    NONE = 0
+    """It did not fail."""
+    NO_ANSWER = 1
+    """No connection, a reset or a time-out."""
+    CUT_SHORT = 2
+    """A body shorter than announced."""
+    TOO_LARGE = 3
+    """A body beyond the bound."""
+    NO_IMAGE = 4
+    """A body that is no readable image."""
+    WRONG_SIZE = 5
+    """An image of another size than a tile's."""
+
+    @staticmethod
+    def text(code: int) -> str:
+        """Return a code in words."""
+        if code >= 100:
+            return f"status {code}"
+        return Reason(code).name.lower().replace("_", " ")
+
+
 TileStates = npt.NDArray[np.uint8]
 """`TileState` values of a rectangle of tiles, (rows, columns)."""
 
