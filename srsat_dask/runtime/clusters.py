@@ -12,6 +12,7 @@ from dask.typing import no_default
 from distributed import Client, LocalCluster, get_client
 
 from srsat_dask.errors import InputError, UnreachableError
+from srsat_dask.runtime import worker
 
 CLUSTERS = {
     "local": "distributed.LocalCluster",
@@ -100,7 +101,12 @@ class _OwningClient(Client):
 
 def _start(cluster: Any, options: Mapping[str, Any]) -> Client:
     # Port 0 takes any free port for the dashboard, where a taken 8787 would only warn.
-    return _OwningClient(cluster(**{"dashboard_address": "127.0.0.1:0", **options}))
+    defaults: dict[str, Any] = {"dashboard_address": "127.0.0.1:0"}
+    if cluster is LocalCluster and options.get("processes", True):
+        defaults["preload"] = [worker.__name__]
+    else:
+        worker.quiet_when_cancelled()
+    return _OwningClient(cluster(**{**defaults, **options}))
 
 
 def _connect_yaml(path: Path) -> Client:
