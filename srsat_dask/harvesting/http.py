@@ -1,7 +1,11 @@
 """HTTP for tile services: one pooled session per process, retries, bounded bodies, no leaks."""
 
+import random
+import threading
+import time
 from functools import cache
 from io import BytesIO
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +15,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from srsat_dask.errors import SrsatError, TokenError, UnreachableError
+from srsat_dask.errors import TokenError, UnreachableError
+from srsat_dask.harvesting.politeness import Turnstile
 from srsat_dask.harvesting.scene import TileError
 from srsat_dask.mosaic.grid import TILE
+from srsat_dask.mosaic.ledger import Reason
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to connect and to wait for the next bytes."""
@@ -24,21 +30,63 @@ MAX_BODY = 4 * 1024 * 1024
 CONNECTIONS = 32
 """Connections kept open per process and host."""
 
+RETRIES = 8
+"""Times that a request is sent again after a passing failure."""
+
+CONNECT_RETRIES = 5
+"""Of these, times that a connection is tried again."""
+
+BACKOFF = 0.3
+"""Seconds before the second retry; each later one waits twice as long, plus as much jitter."""
+
+BACKOFF_MAX = 20.0
+"""Longest backoff in seconds."""
+
+RETRY_AFTER_MAX = 300
+"""Longest ``Retry-After`` in seconds that is waited for in full."""
+
 _RETRY_STATUS = (429, 500, 502, 503, 504)
-_BODY_TRIES = 3
+_BODY_TRIES = 6
+"""Times that a tile is asked for while its body is no image."""
+
 _FORMATS = ("PNG", "JPEG", "WEBP")
+
+
+_thread = threading.local()
+
+
+class _PoliteRetry(Retry):
+    """Retries that pass the turnstile like first requests, and slow the cluster on a 429."""
+
+    def increment(self, *args: Any, **kwargs: Any) -> Self:
+        """Count a failed request, and pass a 429 on."""
+        response = kwargs.get("response")
+        turnstile = _turnstile()
+        if response is not None and response.status == 429 and turnstile is not None:
+            turnstile.slow_down(self.get_retry_after(response) or self.backoff_factor)
+        return super().increment(*args, **kwargs)
+
+    def sleep(self, response: Any = None) -> None:
+        """Wait as the service or the backoff says, then for a turn."""
+        super().sleep(response)
+        turnstile = _turnstile()
+        if turnstile is not None:
+            turnstile.wait()
 
 
 @cache
 def session() -> requests.Session:
     """Return this process's session: connections are reused, and asked again when they fail.
 
-    Backoff is exponential with jitter and honours ``Retry-After``.
+    Backoff is exponential with jitter and honours ``Retry-After`` in both its forms.
     """
-    retry = Retry(
-        total=5,
-        backoff_factor=0.3,
-        backoff_jitter=0.3,
+    retry = _PoliteRetry(
+        total=RETRIES,
+        connect=CONNECT_RETRIES,
+        backoff_factor=BACKOFF,
+        backoff_jitter=BACKOFF,
+        backoff_max=BACKOFF_MAX,
+        retry_after_max=RETRY_AFTER_MAX,
         status_forcelist=_RETRY_STATUS,
         allowed_methods=("GET",),
         raise_on_status=False,
@@ -51,8 +99,26 @@ def session() -> requests.Session:
     return kept
 
 
+def use_turnstile(turnstile: Turnstile | None) -> None:
+    """Let the requests of this thread pass a turnstile from now on."""
+    _thread.turnstile = turnstile
+
+
+def _turnstile() -> Turnstile | None:
+    turnstile: Turnstile | None = getattr(_thread, "turnstile", None)
+    return turnstile
+
+
+class _TooLargeError(UnreachableError):
+    """A body goes on beyond the bound: another try would too."""
+
+
+class _BrokenBodyError(UnreachableError):
+    """An answer began and did not end as announced: worth another try."""
+
+
 def get(url: str, token: str | None, params: dict[str, float] | None = None) -> requests.Response:
-    """Ask once (with the session's retries) and read a bounded body; follow no redirect.
+    """Ask (with the session's retries) and read a bounded body; follow no redirect.
 
     Raises
     ------
@@ -62,22 +128,29 @@ def get(url: str, token: str | None, params: dict[str, float] | None = None) -> 
         No answer, or a body cut short or too large.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    turnstile = _turnstile()
+    if turnstile is not None:
+        turnstile.wait()
     try:
-        with session().get(
+        response = session().get(
             url,
             params=params,
             headers=headers,
             timeout=TIMEOUT,
             allow_redirects=False,  # a redirect could carry the token to another host
             stream=True,
-        ) as response:
-            body = response.raw.read(MAX_BODY + 1, decode_content=True)
-    except (requests.RequestException, HTTPError) as error:
+        )
+    except requests.RequestException as error:
         raise UnreachableError(
             f"no answer from {url} ({_reason(error)}): check the address and the network"
         ) from error
+    with response:
+        try:
+            body = response.raw.read(MAX_BODY + 1, decode_content=True)
+        except (HTTPError, OSError) as error:
+            raise _BrokenBodyError(f"{url} sent a broken body ({_reason(error)})") from error
     if len(body) > MAX_BODY:
-        raise UnreachableError(f"{url} sent more than {MAX_BODY} bytes: not a tile")
+        raise _TooLargeError(f"{url} sent more than {MAX_BODY} bytes: not a tile")
     if response.status_code in (401, 403):
         raise TokenError(
             f"{url} refused the token (status {response.status_code}):"
@@ -87,51 +160,75 @@ def get(url: str, token: str | None, params: dict[str, float] | None = None) -> 
     return response
 
 
-def get_tile(url: str, token: str | None) -> npt.NDArray[np.uint8] | None:
-    """Return a tile as RGBA, uint8 (256, 256, 4), or None for status 404.
+def get_tile(url: str, token: str | None, size: int = TILE) -> npt.NDArray[np.uint8] | None:
+    """Return a tile as RGBA, uint8 (size, size, 4), or None for status 404.
+
+    Parameters
+    ----------
+    url : str
+        Address of the tile; it may show in messages.
+    token : str or None
+        Bearer token.
+    size : int
+        Side of the tile in pixels.
 
     Raises
     ------
     TileError
-        Another status, or no readable 256 px image in three tries.
+        No answer, another status, or no image of that size in six tries.
     TokenError
         Status 401 or 403.
     """
-    failure: SrsatError | None = None
-    for _ in range(_BODY_TRIES):
+    failure = TileError("")
+    for attempt in range(_BODY_TRIES):
+        if attempt:
+            # As urllib3 waits between retries: twice as long each time, with jitter.
+            wait = min(BACKOFF * 2 ** (attempt - 1), BACKOFF_MAX)
+            time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311  no secret hangs on it
         try:
             response = get(url, token)
-        except UnreachableError as error:
-            failure = error
+        except _BrokenBodyError as error:
+            failure = TileError(str(error), Reason.CUT_SHORT)
             continue
+        except _TooLargeError as error:
+            raise TileError(str(error), Reason.TOO_LARGE) from error
+        except UnreachableError as error:
+            raise TileError(str(error), Reason.NO_ANSWER) from error
         if response.status_code == 404:
             return None
         if response.status_code != 200:
-            raise TileError(f"status {response.status_code}")
+            raise TileError(f"status {response.status_code}", response.status_code)
         try:
-            return decode_tile(response.content)
+            return decode_tile(response.content, size)
         except TileError as error:
             failure = error
-    raise TileError(str(failure)) from failure
+    raise failure
 
 
-def decode_tile(body: bytes) -> npt.NDArray[np.uint8]:
-    """Decode a PNG, JPEG or WebP tile of any mode to RGBA, uint8 (256, 256, 4).
+def decode_tile(body: bytes, size: int = TILE) -> npt.NDArray[np.uint8]:
+    """Decode a PNG, JPEG or WebP tile of any mode to RGBA, uint8 (size, size, 4).
+
+    Gray, palette, RGB, RGBA and 16-bit images all come out as 8-bit RGBA.
 
     Raises
     ------
     TileError
-        Not such an image, cut short, or not 256 × 256 px.
+        Not such an image, cut short, or of another size.
     """
     try:
         with Image.open(BytesIO(body), formats=_FORMATS) as image:
-            if image.size != (TILE, TILE):  # known before a pixel is decoded: no bomb goes off
-                raise TileError(f"image of {image.width} × {image.height} px, not {TILE} px")
+            if image.size != (size, size):  # known before a pixel is decoded: no bomb goes off
+                raise TileError(
+                    f"image of {image.width} × {image.height} px, not {size} px", Reason.WRONG_SIZE
+                )
+            if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255, not scale them
+                gray = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+                return np.asarray(Image.fromarray(gray).convert("RGBA"))
             return np.asarray(image.convert("RGBA"))
     except UnidentifiedImageError as error:
-        raise TileError(f"{len(body)} bytes that are no image") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise TileError(f"broken image: {error}") from error
+        raise TileError(f"{len(body)} bytes that are no image", Reason.NO_IMAGE) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise TileError(f"broken image: {error}", Reason.NO_IMAGE) from error
 
 
 def _reason(error: Exception) -> str:

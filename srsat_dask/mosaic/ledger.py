@@ -7,6 +7,8 @@ all-nodata shard leaves none.
 
 import hashlib
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, cast
 
@@ -77,6 +79,7 @@ def write_shard(
     image: npt.NDArray[np.uint8],
     valid: npt.NDArray[np.uint8],
     states: TileStates | None = None,
+    reasons: npt.NDArray[np.uint16] | None = None,
 ) -> None:
     """Write one shard: pixels, then tile states, then the digest that makes it count.
 
@@ -92,6 +95,8 @@ def write_shard(
         1 where a source pixel exists.
     states : numpy.ndarray of uint8, optional
         `TileState` of the shard's tiles; by default from ``valid``.
+    reasons : numpy.ndarray of uint16, optional
+        `Reason` or HTTP status of the tiles that failed; by default none did.
     """
     if states is None:
         states = tile_states(valid)
@@ -104,6 +109,7 @@ def write_shard(
     write_aligned(cast("zarr.Array[Any]", group["valid"]), window, valid)
     tiles = tile_slices(window)
     cast("zarr.Array[Any]", group["tile_state"])[tiles] = states
+    cast("zarr.Array[Any]", group["tile_reason"])[tiles] = 0 if reasons is None else reasons
     digests[row, column] = np.frombuffer(digest(image, valid, states), dtype=np.uint8)
 
 
@@ -164,11 +170,40 @@ def state_counts(scene: StoreScene) -> dict[str, int]:
     return {state.name.lower(): int((states == state).sum()) for state in TileState}
 
 
+@dataclass(frozen=True)
+class FailedTile:
+    """A tile that did not come; a re-run tries it again."""
+
+    row: int
+    """Row in the scene's mosaic."""
+    column: int
+    """Column in the scene's mosaic."""
+    reason: str
+    """Why, in words."""
+
+
+def failed_tiles(scene: StoreScene) -> list[FailedTile]:
+    """Return the tiles of a scene that failed, row by row, with their reasons."""
+    failed = np.argwhere(np.asarray(scene.array("tile_state")[:]) == TileState.FAILED)
+    reasons = np.asarray(scene.array("tile_reason")[:])
+    return [
+        FailedTile(int(row), int(column), Reason.text(int(reasons[row, column])))
+        for row, column in failed
+    ]
+
+
 def fingerprint(scene: StoreScene) -> str:
     """Return the SHA-256 (hex) of what a scene is made from and of all its shards' digests."""
     whole = hashlib.sha256(json.dumps(scene.lineage, sort_keys=True).encode())
     whole.update(np.asarray(scene.array("shard_digest")[:]).tobytes())
     return whole.hexdigest()
+
+
+def forget_shards(scene: StoreScene, shards: Iterable[tuple[int, int]]) -> None:
+    """Make shards pending again, so that the next run makes them anew."""
+    digests = scene.array("shard_digest", "r+")
+    for row, column in shards:
+        digests[row, column] = 0
 
 
 def torn_shards(scene: StoreScene) -> list[tuple[int, int]]:

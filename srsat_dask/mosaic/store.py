@@ -387,16 +387,27 @@ def _create_ledger(group: zarr.Group, size: Mapping[str, int], *, shard: int) ->
         attributes={"long_name": "SHA-256 of a shard's pixels; all zero while it is pending"},
     )
     tiles = (-(-size["height"] // TILE), -(-size["width"] // TILE))
-    group.create_array(
-        "tile_state",
-        shape=tiles,
-        chunks=(shard // TILE, shard // TILE),
-        dtype="uint8",
-        fill_value=0,
-        compressors=None,
-        dimension_names=("tile_y", "tile_x"),
-        attributes={
-            "flag_values": [0, 1, 2, 3, 4, 5],
-            "flag_meanings": "pending stored partial absent blank failed",
-        },
-    )
+    tile_arrays: dict[str, tuple[str, dict[str, Any]]] = {
+        "tile_state": (
+            "uint8",
+            {
+                "flag_values": [0, 1, 2, 3, 4, 5],
+                "flag_meanings": "pending stored partial absent blank failed",
+            },
+        ),
+        "tile_reason": (
+            "uint16",
+            {"long_name": "why a tile failed: 0 it did not, from 100 on the HTTP status"},
+        ),
+    }
+    for name, (dtype, attributes) in tile_arrays.items():
+        group.create_array(
+            name,
+            shape=tiles,
+            chunks=(shard // TILE, shard // TILE),
+            dtype=dtype,
+            fill_value=0,
+            compressors=None,
+            dimension_names=("tile_y", "tile_x"),
+            attributes=attributes,
+        )

@@ -35,6 +35,7 @@ def run_shards(
     prefix: str,
     shared: Any = None,
     retries: int = RETRIES,
+    at_once: int | None = None,
 ) -> Iterator[tuple[ShardKey, Result]]:
     """Run one task per shard on a Dask cluster and yield results as they come.
 
@@ -52,6 +53,8 @@ def run_shards(
         Given to every task, and sent to each worker once.
     retries : int
         Times a task is run again after an exception that is not a `SrsatError`.
+    at_once : int, optional
+        Most tasks in flight; by default eight for each thread of the workers.
 
     Yields
     ------
@@ -78,7 +81,7 @@ def run_shards(
         return future
 
     running: dict[Any, ShardKey] = {}
-    in_flight = AHEAD * threads_of(client)
+    in_flight = at_once or AHEAD * threads_of(client)
     futures = as_completed([submit(*shard) for shard in islice(waiting, in_flight)])
     try:
         for future in futures:

@@ -163,14 +163,17 @@ def test_passing_503_and_429_are_waited_for() -> None:
 @pytest.mark.parametrize(
     "bad", [b"", b"<html>", png()[:200], png(size=(128, 128)), png(size=(256, 257))]
 )
-def test_body_that_is_no_tile_is_asked_for_again(bad: bytes) -> None:
+def test_body_that_is_no_tile_is_asked_for_again(
+    bad: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A broken body is as passing a fault as a 503; a lasting one fails the tile."""
+    monkeypatch.setattr(http, "BACKOFF", 0.001)
     with serving((200, {}, bad), (200, {}, png())) as (url, seen):
         assert get_tile(f"{url}/t.png", None) is not None
     assert len(seen) == 2
     with serving((200, {}, bad)) as (url, seen), pytest.raises(TileError):
         get_tile(f"{url}/t.png", None)
-    assert len(seen) == 3
+    assert len(seen) == 6
 
 
 def test_body_cut_short_is_asked_for_again() -> None:

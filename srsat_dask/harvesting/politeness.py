@@ -1,0 +1,193 @@
+"""Politeness: one rate and one concurrency for the whole cluster.
+
+A token bucket lives on the scheduler. A worker reserves a few requests at a time and is told how
+long to wait, in seconds from now, so clocks need not agree. When a service answers 429, the
+worker that met it tells the bucket, and every worker waits with it.
+
+Concurrency needs no conversation: each task takes its share of it. A Dask semaphore would do
+neither: it bounds concurrency, not rate, and its leases expire under load.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Scheduler, SchedulerPlugin, Worker, get_worker
+from distributed.utils import sync
+
+from srsat_dask.errors import InputError
+
+RATE = 50.0
+"""Requests per second of the whole cluster, unless said otherwise: the article's loop made 4."""
+
+CONCURRENCY = 64
+"""Requests under way at once over the whole cluster, unless said otherwise."""
+
+_RESERVE_SECONDS = 0.25
+"""A worker reserves what it may send in so many seconds: fewer questions, little overshoot."""
+
+_RESERVE_MOST = 64
+_RECOVERY = 1.1
+"""After a 429 the rate halves; each second without another it grows by this factor again."""
+
+_SLOWEST = 1 / 16
+"""Share of the rate asked for that is always kept."""
+
+
+@dataclass(frozen=True)
+class Politeness:
+    """How a harvest treats the service that it draws from."""
+
+    rate: float = RATE
+    """Requests per second of the whole cluster; infinite for no limit."""
+    concurrency: int = CONCURRENCY
+    """Requests under way at once over the whole cluster."""
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise InputError(f"rate {self.rate} must be more than 0 requests per second")
+        if self.concurrency < 1:
+            raise InputError(f"concurrency {self.concurrency} must be at least 1")
+
+    def per_task(self, threads: int) -> int:
+        """Return the requests that one of ``threads`` tasks may have under way."""
+        return max(self.concurrency // threads, 1)
+
+    def tasks(self, threads: int) -> int:
+        """Return how many tasks may run at once: each needs one request at least."""
+        return min(self.concurrency, threads)
+
+
+class Bucket:
+    """A token bucket that can be slowed; it keeps no clock of its own.
+
+    Parameters
+    ----------
+    rate : float
+        Requests per second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._asked = self._rate = rate
+        self._next = -math.inf
+        self._slowed_at = -math.inf
+        self._grown_at = -math.inf
+
+    def reserve(self, count: int, now: float) -> tuple[float, float]:
+        """Reserve requests; return seconds until the first and between two of them."""
+        self._grow(now)
+        start = max(self._next, now)
+        self._next = start + count / self._rate
+        return start - now, 1 / self._rate
+
+    def slow_down(self, seconds: float, now: float) -> None:
+        """Send nothing for so many seconds, and go on more slowly.
+
+        Several workers meet the same refusal: within a second of another it halves nothing more.
+        """
+        self._next = max(self._next, now + seconds)
+        if now - self._slowed_at >= 1:
+            self._rate = max(self._rate / 2, self._asked * _SLOWEST)
+            self._slowed_at = now
+        self._grown_at = max(now + seconds, self._grown_at)
+
+    def _grow(self, now: float) -> None:
+        if self._rate < self._asked and now > self._grown_at:
+            self._rate = min(self._asked, self._rate * _RECOVERY ** (now - self._grown_at))
+            self._grown_at = now
+
+
+class BucketPlugin(SchedulerPlugin):
+    """Keeps the buckets of the runs on the scheduler."""
+
+    name = "srsat-politeness"
+    idempotent = True  # one for all runs: a second registration keeps the first
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Answer the workers' questions."""
+        scheduler.handlers["srsat_open_bucket"] = self.open_bucket
+        scheduler.handlers["srsat_close_bucket"] = self.close_bucket
+        scheduler.handlers["srsat_reserve"] = self.reserve
+        scheduler.handlers["srsat_slow_down"] = self.slow_down
+
+    def open_bucket(self, run: str, rate: float) -> None:
+        """Make the bucket of a run."""
+        self._buckets[run] = Bucket(rate)
+
+    def close_bucket(self, run: str) -> None:
+        """Forget the bucket of a run."""
+        self._buckets.pop(run, None)
+
+    def reserve(self, run: str, count: int) -> tuple[float, float]:
+        """Reserve requests for a worker."""
+        bucket = self._buckets.get(run)
+        # A task that outlives its run is about to end: it need not wait.
+        return (0.0, 0.0) if bucket is None else bucket.reserve(count, time.monotonic())
+
+    def slow_down(self, run: str, seconds: float) -> None:
+        """Let every worker of a run wait."""
+        if run in self._buckets:
+            self._buckets[run].slow_down(seconds, time.monotonic())
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The way of a run's requests through its bucket; travels to workers."""
+
+    run: str
+    """Name of the run."""
+    politeness: Politeness
+    """What was asked for."""
+
+    def open(self, client: Client) -> None:
+        """Make the bucket on a client's scheduler."""
+        client.register_plugin(BucketPlugin())
+        client.sync(client.scheduler.srsat_open_bucket, run=self.run, rate=self.politeness.rate)
+
+    def close(self, client: Client) -> None:
+        """Forget the bucket."""
+        client.sync(client.scheduler.srsat_close_bucket, run=self.run)
+
+    def enter(self, tasks: int) -> "Turnstile":
+        """Return the way through for the threads of one of ``tasks`` tasks; call it in the task."""
+        share = self.politeness.rate * _RESERVE_SECONDS / tasks
+        return Turnstile(self.run, int(min(max(share, 1), _RESERVE_MOST)), get_worker())
+
+
+class Turnstile:
+    """Lets the threads of one task through, as the bucket on the scheduler allows."""
+
+    def __init__(self, run: str, count: int, worker: Worker) -> None:
+        self._run = run
+        self._count = count
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._due: deque[float] = deque()
+
+    def wait(self) -> None:
+        """Block until the next request may be sent."""
+        with self._lock:
+            if not self._due:
+                wait, step = self._ask("srsat_reserve", count=self._count)
+                now = time.monotonic()
+                self._due.extend(now + wait + n * step for n in range(self._count))
+            due = self._due.popleft()
+        delay = due - time.monotonic()
+        if delay > 0:
+            time.sleep(delay)
+
+    def slow_down(self, seconds: float) -> None:
+        """Tell the whole cluster to wait so many seconds."""
+        with self._lock:
+            self._due.clear()
+        self._ask("srsat_slow_down", seconds=seconds)
+
+    def _ask(self, question: str, **about: float) -> Any:
+        handler = getattr(self._worker.scheduler, question)
+        return sync(self._worker.loop, handler, run=self._run, **about)
