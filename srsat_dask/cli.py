@@ -6,9 +6,11 @@ errors go to stderr, results to stdout; with ``--json`` stdout is one JSON docum
 
 import argparse
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SrsatError as error:
         sys.stderr.write(f"srsat: error: {' '.join(str(error).split())}\n")
         return error.exit_status
+    except OSError as error:  # a full disk, a folder without permission
+        said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        sys.stderr.write(f"srsat: error: {' '.join(said.split())}\n")
+        return BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("srsat: interrupted; the same command again goes on from here\n")
         return INTERRUPTED
@@ -102,7 +108,6 @@ def harvest(options: argparse.Namespace) -> int:
     from srsat_dask.harvesting import run
     from srsat_dask.harvesting.plan import plan_harvest
     from srsat_dask.harvesting.scene import draw
-    from srsat_dask.runtime.clusters import connect
 
     by_id = options.scene is not None
     found = run.scenes_named(options.scene, options.source) if by_id else _search(options)
@@ -121,8 +126,7 @@ def harvest(options: argparse.Namespace) -> int:
     )
     if options.dry_run:
         return DONE
-    with connect(options.cluster) as client:
-        _say(f"dashboard {client.dashboard_link}")
+    with _cluster(options.cluster):
         report = run.harvest(found, options.store, zoom=options.zoom, max_tiles=options.max_tiles)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
     _say(f"{report.fetched} tiles in {report.seconds:.1f} s ({counts or 'nothing to do'})")
@@ -193,11 +197,9 @@ def verify(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train a model on mosaic stores."""
-    from srsat_dask.runtime.clusters import connect
     from srsat_dask.training import train as fit
 
-    with connect(options.cluster) as client:
-        _say(f"dashboard {client.dashboard_link}")
+    with _cluster(options.cluster):
         fit(
             options.stores,
             scale=options.scale,
@@ -215,8 +217,11 @@ def train(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Judge a model on images, bicubic beside it."""
+    from srsat_dask.evaluation.report import check_target
     from srsat_dask.evaluation.report import evaluate as judge
 
+    if options.json:
+        check_target(options.json)  # before minutes of work, not after
     report = judge(
         options.inputs,
         options.model,
@@ -234,7 +239,6 @@ def upscale(options: argparse.Namespace) -> int:
     """Super-resolve a scene into a store or a GeoTIFF."""
     from srsat_dask.products.cog import check_target
     from srsat_dask.products.cog import export as export_cog
-    from srsat_dask.runtime.clusters import connect
     from srsat_dask.upscaling.store import plan_upscale, upscale_store
 
     output = Path(options.output)
@@ -254,8 +258,7 @@ def upscale(options: argparse.Namespace) -> int:
     if options.dry_run:
         return DONE
     store = output.with_suffix(".partial.zarr") if to_raster else output
-    with connect(options.cluster) as client:
-        _say(f"dashboard {client.dashboard_link}")
+    with _cluster(options.cluster):
         report = upscale_store(options.input, store, plan.model, engine=options.engine)
     _say(
         f"{report.computed} of {report.shards} shards, {report.pixels / 1e6:.1f} Mpx"
@@ -276,6 +279,20 @@ def export(options: argparse.Namespace) -> int:
 
     _say(f"{export_cog(options.store, options.output)} is written")
     return DONE
+
+
+@contextmanager
+def _cluster(profile: str) -> Iterator[None]:
+    from srsat_dask.runtime.clusters import connect
+
+    with connect(profile) as client:
+        _say(f"dashboard {client.dashboard_link}")
+        try:
+            yield
+        except KeyboardInterrupt:
+            # Workers are stopped in the middle of their tasks: that they say so is of no use.
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            raise
 
 
 def _search(options: argparse.Namespace) -> list[Any]:
@@ -422,7 +439,12 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of whole numbers such as 64,32"
+        ) from None
 
 
 def _iso(moment: Any) -> str | None:
