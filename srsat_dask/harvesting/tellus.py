@@ -94,9 +94,15 @@ class TellusSource:
 
 
 def _token() -> str:
-    token = os.environ.get(TOKEN)
+    token = os.environ.get(TOKEN, "").strip()
     if not token:
         raise TokenError(f"no Tellus token: set the environment variable {TOKEN}")
+    # Checked here: the HTTP library's error about a header shows the header.
+    if not (token.isascii() and token.isprintable()):
+        raise TokenError(
+            f"the token in {TOKEN} holds a character that no HTTP header may hold, such as a line"
+            " break or an accent: copy it again"
+        )
     return token
 
 
