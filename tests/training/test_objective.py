@@ -7,7 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from srsat_dask.training.patches import Patches, PatchShape, cut
 from srsat_dask.training.presets import PRESETS
-from tests.training.conftest import texture
+from tests.conftest import texture
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from srsat_dask.training.patches import (
     turned,
     validation_corners,
 )
-from tests.training.conftest import texture
+from tests.conftest import texture
 
 
 @st.composite
