@@ -1,4 +1,4 @@
-"""A scene of a tile service, and the Protocol of the services."""
+"""A scene, and the Protocol of the sources that scenes and their tiles come from."""
 
 import random
 import re
@@ -19,10 +19,10 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Scene:
-    """One acquisition that a service serves as tiles."""
+    """One acquisition that a source gives as tiles."""
 
     id: str
-    """The service's name of the scene, and the name of its group in a mosaic store."""
+    """The source's name of the scene, and the name of its group in a mosaic store."""
     bounds: Box
     """West, south, east, north of the footprint in degrees (EPSG:4326)."""
     acquired: datetime | None = None
@@ -30,7 +30,7 @@ class Scene:
     cloud_cover: float | None = None
     """Share of clouds in percent."""
     source: str = "tellus"
-    """Name of the source it was found in."""
+    """What ``--source`` takes to open the source it was found in; it holds no secret."""
 
     def __post_init__(self) -> None:
         """Refuse an id that could leave the store or the service's path."""
@@ -61,21 +61,46 @@ class TileError(SourceError):
 
 
 class TileSource(Protocol):
-    """A service of 256 px web-mercator tiles; small, and safe to send to workers."""
+    """Where 256 px web-mercator tiles come from; small, without secrets, safe to send to workers.
+
+    Connections, open files and tokens belong to the process that fetches.
+    """
 
     @property
     def name(self) -> str:
-        """Name for ``--source`` and for a store's lineage."""
+        """What ``--source`` takes to make this source again; `Scene.source` of its scenes."""
 
     @property
     def zooms(self) -> tuple[int, int]:
         """Lowest and highest zoom served."""
 
-    def search(self, box: Box) -> list[Scene]:
-        """Return the scenes whose footprints touch a box (W, S, E, N in degrees)."""
+    @property
+    def native_zoom(self) -> int | None:
+        """The zoom nearest to the source's own pixels, if it knows."""
+
+    @property
+    def attribution(self) -> str | None:
+        """Whom to name beside the pictures."""
+
+    def lineage(self, scene: str) -> dict[str, object]:
+        """Return what decides a scene's pixels beside zoom and tiles, as JSON values."""
+
+    def search(self, box: Box | None) -> list[Scene]:
+        """Return the scenes whose footprints touch a box (W, S, E, N in degrees, EPSG:4326).
+
+        Parameters
+        ----------
+        box : tuple of float or None
+            None asks for every scene, which only rasters have at hand.
+
+        Raises
+        ------
+        InputError
+            No box, where one is needed.
+        """
 
     def fetch(self, scene: str, zoom: int, x: int, y: int) -> npt.NDArray[np.uint8] | None:
-        """Return one tile as RGBA, uint8 (256, 256, 4), or None if the service has none.
+        """Return one tile as RGBA, uint8 (256, 256, 4), or None if the source has none.
 
         Raises
         ------

@@ -16,7 +16,7 @@ import dask
 import numpy as np
 import numpy.typing as npt
 
-from srsat_dask.errors import SourceError, TokenError
+from srsat_dask.errors import InputError, SourceError, TokenError
 from srsat_dask.harvesting import http
 from srsat_dask.harvesting.scene import Scene
 from srsat_dask.mosaic.grid import Box, check_box
@@ -53,7 +53,21 @@ class TellusSource:
         """Lowest and highest zoom served."""
         return 9, 18
 
-    def search(self, box: Box) -> list[Scene]:
+    @property
+    def native_zoom(self) -> int | None:
+        """None: the service does not say."""
+        return None
+
+    @property
+    def attribution(self) -> str | None:
+        """None: the service does not say."""
+        return None
+
+    def lineage(self, scene: str) -> dict[str, object]:
+        """Return what decides the pixels: the service, whatever its address."""
+        return {"source": "tellus"}
+
+    def search(self, box: Box | None) -> list[Scene]:
         """Return the scenes in a box, by id.
 
         Parameters
@@ -63,6 +77,8 @@ class TellusSource:
 
         Raises
         ------
+        InputError
+            No box.
         BoundsError
             The box is not one.
         TokenError
@@ -72,6 +88,8 @@ class TellusSource:
         SourceError
             An answer that is not a list of scenes.
         """
+        if box is None:
+            raise InputError("tellus needs a box or ids: give --bbox W S E N or --scene ID")
         west, south, east, north = check_box(box)
         response = http.get(
             f"{self.url}/api/v1/asnaro1/scene",
