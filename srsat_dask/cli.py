@@ -70,7 +70,11 @@ def sandbox(options: argparse.Namespace) -> int:
 
     scenes = open_scenes(options.files) if options.files else None
     with Sandbox(
-        scenes, port=options.port, token=options.token, latency=options.latency
+        scenes,
+        port=options.port,
+        token=options.token,
+        latency=options.latency,
+        faults=options.faults,
     ) as running:
         _say(f"serving {len(running.scenes)} scene(s) at {running.url}, until Ctrl-C")
         for scene in running.scenes:
@@ -344,6 +348,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--port", type=int, default=8717, help="default 8717; 0 takes any free one")
     one.add_argument("--token", help="Bearer token to ask for; default: none is asked for")
     one.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="of each answer")
+    one.add_argument("--faults", metavar="FAULTS.yaml", help="what is to go wrong, and when")
 
     one = command("scenes", scenes)
     _add_bbox(one, required=True)

@@ -1,4 +1,4 @@
-"""What the sandbox answers, shaped like Tellus v1.
+"""What the sandbox answers as Tellus v1.
 
 ::
 
@@ -7,96 +7,22 @@
     GET    /ASNARO-1/thumbs/{entityId}.png                                 thumbnail
     GET    /_sandbox/log                                                   what was asked so far
     DELETE /_sandbox/log                                                   forget it
-
-Every request but those to the log passes through :meth:`Door.prepare` on its way in and
-:meth:`Door.on_finish` on its way out: latency, the token and the log live there and nowhere else.
 """
 
-import asyncio
-import hmac
-import json
 import math
-from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import format_datetime
-from typing import Any
-from urllib.parse import unquote
 
 from tornado.web import Application, HTTPError, RequestHandler
 
-from srsat_dask.sandbox.log import RequestLog
-from srsat_dask.sandbox.render import Renderer
+from srsat_dask.sandbox.door import Door, Service
 from srsat_dask.sandbox.scenes import SceneProvider, to_degrees, to_pixels
-
-
-@dataclass(frozen=True)
-class Service:
-    """What every handler needs to know."""
-
-    scenes: dict[str, SceneProvider]
-    """Entity id -> scene, in catalogue order."""
-
-    token: str | None
-    """The Bearer token asked for, if any."""
-
-    latency: float
-    """Seconds added to every answer."""
-
-    renderer: Renderer = field(default_factory=Renderer)
-    log: RequestLog = field(default_factory=RequestLog)
-
-
-class Door(RequestHandler):
-    """Base of the handlers: counts, delays and checks every request; errors are JSON."""
-
-    needs_token = True
-
-    def initialize(self, service: Service) -> None:
-        """Keep the service at hand."""
-        self.service = service
-
-    async def prepare(self) -> None:
-        """Receive a request: log it, hold it back for the latency, ask for the token."""
-        self.service.log.begin()
-        await asyncio.sleep(self.service.latency)
-        token = self.service.token
-        if self.needs_token and token is not None:
-            given = self.request.headers.get("Authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                raise HTTPError(401, reason="a valid Bearer token is needed")
-
-    def on_finish(self) -> None:
-        """Log the answer."""
-        self.service.log.end(self.request.path, self.get_status())
-
-    def write_error(self, status_code: int, **_: Any) -> None:
-        """Answer an error as ``{"status": ..., "message": ...}``."""
-        self.write_json({"status": status_code, "message": self._reason})
-
-    def write_json(self, value: object) -> None:
-        """Answer with a JSON document."""
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.write(json.dumps(value))
-
-    def write_png(self, png: bytes | None) -> None:
-        """Answer with a picture, or 404 where there is none."""
-        if png is None:
-            raise HTTPError(404, reason="outside the footprint of the scene")
-        self.set_header("Content-Type", "image/png")
-        self.write(png)
-
-    def scene(self, entity_id: str) -> SceneProvider:
-        """Find a scene, or 404."""
-        try:
-            return self.service.scenes[unquote(entity_id)]
-        except KeyError:
-            raise HTTPError(404, reason="no such scene") from None
 
 
 class SearchHandler(Door):
     """The catalogue: scenes whose bounds meet a box."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Answer a bare JSON list, without paging."""
         south, west = self._degrees("min_lat"), self._degrees("min_lon")
         north, east = self._degrees("max_lat"), self._degrees("max_lon")
@@ -107,7 +33,7 @@ class SearchHandler(Door):
             w, s, e, n = scene.bounds
             if w <= east and e >= west and s <= north and n >= south:
                 found.append(self._describe(scene))
-        self.write_json(found)
+        await self.send_json(found)
 
     def _degrees(self, name: str) -> float:
         try:
@@ -148,7 +74,7 @@ class TileHandler(Door):
             raise HTTPError(404, reason=f"zoom {scene.min_zoom} to {scene.max_zoom} only")
         if not (x < 1 << z and y < 1 << z):
             raise HTTPError(404, reason="no such tile at this zoom")
-        self.write_png(await self.service.renderer.tile(scene, z, x, y))
+        await self.send_png(await self.service.renderer.tile(scene, z, x, y))
 
 
 class ThumbnailHandler(Door):
@@ -158,7 +84,7 @@ class ThumbnailHandler(Door):
 
     async def get(self, entity_id: str) -> None:
         """Answer a PNG of at most 256 px either way."""
-        self.write_png(await self.service.renderer.thumbnail(self.scene(entity_id)))
+        await self.send_png(await self.service.renderer.thumbnail(self.scene(entity_id)))
 
 
 class NothingHandler(Door):

@@ -14,7 +14,7 @@ class PathLog:
     """Answers given."""
 
     statuses: Mapping[int, int]
-    """HTTP status -> number of answers with it."""
+    """HTTP status -> number of answers with it; 0 counts connections reset without one."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class LogSnapshot:
     paths: Mapping[str, PathLog]
     """Path without its query -> its counts."""
 
+    faults: Mapping[str, int]
+    """Fault rule -> how often it did something; those that never did are here too."""
+
     def as_json(self) -> dict[str, object]:
         """Return the snapshot as plain dicts, statuses as strings."""
         return {
@@ -42,6 +45,7 @@ class LogSnapshot:
                 }
                 for path, entry in self.paths.items()
             },
+            "faults": dict(self.faults),
         }
 
 
@@ -49,8 +53,12 @@ class LogSnapshot:
 class RequestLog:
     """The running counts behind a :class:`LogSnapshot`; safe to use from any thread."""
 
+    rules: tuple[str, ...] = ()
+    """Names of the fault rules."""
+
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _fired: Counter[str] = field(default_factory=Counter)
     _in_progress: int = 0
     _peak: int = 0
 
@@ -66,18 +74,25 @@ class RequestLog:
             self._in_progress -= 1
             self._answers[path, status] += 1
 
+    def fire(self, rule: str) -> None:
+        """Note that a fault rule did something to a request."""
+        with self._lock:
+            self._fired[rule] += 1
+
     def reset(self) -> None:
         """Forget every answer; requests in progress still count towards the new peak."""
         with self._lock:
             self._answers.clear()
+            self._fired.clear()
             self._peak = self._in_progress
 
     def snapshot(self) -> LogSnapshot:
         """Return the counts so far."""
         with self._lock:
             answers, peak = dict(self._answers), self._peak
+            fired = {rule: self._fired[rule] for rule in self.rules}
         statuses: dict[str, dict[int, int]] = {}
         for (path, status), count in sorted(answers.items()):
             statuses.setdefault(path, {})[status] = count
         paths = {path: PathLog(sum(each.values()), each) for path, each in statuses.items()}
-        return LogSnapshot(sum(answers.values()), peak, paths)
+        return LogSnapshot(sum(answers.values()), peak, paths, fired)

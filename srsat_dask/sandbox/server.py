@@ -5,16 +5,21 @@ import math
 import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
 from tornado.httpserver import HTTPServer
 
 from srsat_dask.errors import BoundsError, InputError
-from srsat_dask.sandbox.handlers import Service, application
+from srsat_dask.sandbox.door import Service
+from srsat_dask.sandbox.faultfile import read_faults
+from srsat_dask.sandbox.faults import Expired
+from srsat_dask.sandbox.handlers import application
 from srsat_dask.sandbox.log import LogSnapshot, RequestLog
+from srsat_dask.sandbox.referee import Referee
 from srsat_dask.sandbox.scenes import SceneProvider
 
 HOST = "127.0.0.1"
@@ -33,13 +38,17 @@ class Sandbox:
         Bearer token that searches and tiles then ask for.
     latency : float
         Seconds added to every answer.
+    faults : str, Path or mapping, optional
+        What goes wrong: a YAML file, or what one would hold; see
+        :func:`srsat_dask.sandbox.faultfile.read_faults`.
 
     Raises
     ------
     BoundsError
         The port or the latency is out of its range.
     InputError
-        Two scenes share an entity id, the token is empty, or (on entering) the port is taken.
+        Two scenes share an entity id, the token is empty, the faults are mistaken, or (on
+        entering) the port is taken.
 
     Examples
     --------
@@ -56,6 +65,7 @@ class Sandbox:
         port: int = 0,
         token: str | None = None,
         latency: float = 0.0,
+        faults: str | Path | Mapping[str, object] | None = None,
     ) -> None:
         if not 0 <= port <= 65535:
             raise BoundsError(f"port {port} is out of range: choose 1 to 65535, or 0 for any")
@@ -63,6 +73,11 @@ class Sandbox:
             raise BoundsError(f"latency {latency} is out of range: give seconds, 0 or more")
         if token is not None and not token.strip():
             raise InputError("the token is empty: give one, or None to serve without")
+        self._faults = read_faults(faults)
+        if token is None:
+            for rule in self._faults.rules:
+                if isinstance(rule.trigger, Expired):
+                    raise InputError(f"{rule.name}: there is no token to expire: give one")
         if scenes is None:
             from srsat_dask.sandbox.landscape import landscape_scenes
 
@@ -71,7 +86,7 @@ class Sandbox:
         if len(self._catalogue) < len(scenes):
             raise InputError("two scenes share an entity id: each must have its own")
         self._asked_port, self._token, self._latency = port, token, latency
-        self._log = RequestLog()
+        self._log = RequestLog(tuple(rule.name for rule in self._faults.rules))
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._thread: threading.Thread | None = None
         self._port: int | None = None
@@ -153,7 +168,8 @@ class Sandbox:
 
     async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
         """Serve until asked to stop, then leave no socket and no thread behind."""
-        service = Service(self._catalogue, self._token, self._latency, log=self._log)
+        referee = Referee(self._faults)
+        service = Service(self._catalogue, self._token, self._latency, referee, self._log)
         server = HTTPServer(application(service))
         server.add_socket(listener)
         stop = asyncio.Event()

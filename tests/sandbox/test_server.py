@@ -181,6 +181,7 @@ def test_the_log_counts_paths_and_statuses() -> None:
                 SEARCH: {"count": 2, "statuses": {"200": 1, "401": 1}},
                 "/nowhere": {"count": 1, "statuses": {"404": 1}},
             },
+            "faults": {},
         }
         assert "hush" not in shown.text
         assert TOKEN not in shown.text
