@@ -1,4 +1,4 @@
-"""A loopback server shaped like Tellus v1, and a landscape for it to serve.
+"""A loopback server shaped like Tellus, both its APIs, and a landscape for it to serve.
 
 For trying the whole pipeline without an account, and for tests that need a service to talk to:
 :class:`Sandbox` serves scenes over HTTP, :func:`open_scenes` makes them of GeoTIFFs and

@@ -21,6 +21,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from srsat_dask.sandbox.bodies import wrong_body
+from srsat_dask.sandbox.downloads import Signer
 from srsat_dask.sandbox.faults import (
     Body,
     Drip,
@@ -32,6 +33,7 @@ from srsat_dask.sandbox.faults import (
     Status,
     Truncate,
 )
+from srsat_dask.sandbox.geotiffs import SceneFiles
 from srsat_dask.sandbox.log import RequestLog
 from srsat_dask.sandbox.referee import Referee, Ruling
 from srsat_dask.sandbox.render import Renderer
@@ -56,7 +58,14 @@ class Service:
 
     referee: Referee
     log: RequestLog
+    signer: Signer
     renderer: Renderer = field(default_factory=Renderer)
+    files: SceneFiles = field(default_factory=SceneFiles)
+
+    def close(self) -> None:
+        """Stop every thread and remove every file."""
+        self.files.close()
+        self.renderer.close()
 
 
 class Door(RequestHandler):

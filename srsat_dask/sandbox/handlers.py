@@ -1,4 +1,4 @@
-"""What the sandbox answers as Tellus v1.
+"""What the sandbox answers as Tellus v1; :mod:`.traveler` has the other API.
 
 ::
 
@@ -17,6 +17,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from srsat_dask.sandbox.door import Door, Service
 from srsat_dask.sandbox.scenes import SceneProvider, to_degrees, to_pixels
+from srsat_dask.sandbox.traveler import routes
 
 
 class SearchHandler(Door):
@@ -117,13 +118,14 @@ class LogHandler(RequestHandler):
 
 def application(service: Service) -> Application:
     """Bind the handlers to their addresses."""
-    given = {"service": service}
+    given: dict[str, object] = {"service": service}
     return Application(
         [
             (r"/api/v1/asnaro1/scene", SearchHandler, given),
             (r"/ASNARO-1/thumbs/([^/]+)\.png", ThumbnailHandler, given),
             (r"/ASNARO-1/([^/]+)/(\d{1,2})/(\d{1,9})/(\d{1,9})\.png", TileHandler, given),
             (r"/_sandbox/log", LogHandler, given),
+            *routes(given),
         ],
         default_handler_class=NothingHandler,
         default_handler_args=given,

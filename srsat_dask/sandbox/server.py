@@ -15,6 +15,7 @@ from tornado.httpserver import HTTPServer
 
 from srsat_dask.errors import BoundsError, InputError
 from srsat_dask.sandbox.door import Service
+from srsat_dask.sandbox.downloads import Signer
 from srsat_dask.sandbox.faultfile import read_faults
 from srsat_dask.sandbox.faults import Expired
 from srsat_dask.sandbox.handlers import application
@@ -41,11 +42,13 @@ class Sandbox:
     faults : str, Path or mapping, optional
         What goes wrong: a YAML file, or what one would hold; see
         :func:`srsat_dask.sandbox.faultfile.read_faults`.
+    url_lifetime : float
+        Seconds after which a presigned download address is refused.
 
     Raises
     ------
     BoundsError
-        The port or the latency is out of its range.
+        The port, the latency or the lifetime is out of its range.
     InputError
         Two scenes share an entity id, the token is empty, the faults are mistaken, or (on
         entering) the port is taken.
@@ -66,11 +69,14 @@ class Sandbox:
         token: str | None = None,
         latency: float = 0.0,
         faults: str | Path | Mapping[str, object] | None = None,
+        url_lifetime: float = 300.0,
     ) -> None:
         if not 0 <= port <= 65535:
             raise BoundsError(f"port {port} is out of range: choose 1 to 65535, or 0 for any")
         if not (math.isfinite(latency) and latency >= 0):
             raise BoundsError(f"latency {latency} is out of range: give seconds, 0 or more")
+        if not (math.isfinite(url_lifetime) and url_lifetime > 0):
+            raise BoundsError(f"url_lifetime {url_lifetime} is out of range: give more seconds")
         if token is not None and not token.strip():
             raise InputError("the token is empty: give one, or None to serve without")
         self._faults = read_faults(faults)
@@ -86,6 +92,7 @@ class Sandbox:
         if len(self._catalogue) < len(scenes):
             raise InputError("two scenes share an entity id: each must have its own")
         self._asked_port, self._token, self._latency = port, token, latency
+        self._url_lifetime = url_lifetime
         self._log = RequestLog(tuple(rule.name for rule in self._faults.rules))
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._thread: threading.Thread | None = None
@@ -169,7 +176,8 @@ class Sandbox:
     async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
         """Serve until asked to stop, then leave no socket and no thread behind."""
         referee = Referee(self._faults)
-        service = Service(self._catalogue, self._token, self._latency, referee, self._log)
+        signer = Signer(self._url_lifetime)
+        service = Service(self._catalogue, self._token, self._latency, referee, self._log, signer)
         server = HTTPServer(application(service))
         server.add_socket(listener)
         stop = asyncio.Event()
@@ -178,4 +186,4 @@ class Sandbox:
         await stop.wait()
         server.stop()
         await server.close_all_connections()
-        service.renderer.close()
+        service.close()
