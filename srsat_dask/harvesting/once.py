@@ -39,12 +39,19 @@ class Once(Generic[K, V]):
             try:
                 future.set_result(make())
             except BaseException as error:
-                self.forget(key)
+                self._drop(key, future)
                 future.set_exception(error)
                 raise
         return future.result()
 
-    def forget(self, key: K) -> None:
-        """Let the next thread make the value anew."""
+    def forget(self, key: K, value: V) -> None:
+        """Let the next thread make a key's value anew, unless it is another one by now."""
         with self._lock:
-            self._kept.pop(key, None)
+            future = self._kept.get(key)
+        if future is not None and future.done() and future.result() is value:
+            self._drop(key, future)
+
+    def _drop(self, key: K, future: Future[V]) -> None:
+        with self._lock:
+            if self._kept.get(key) is future:
+                del self._kept[key]

@@ -90,7 +90,7 @@ class RasterSource:
         try:
             with warping.pool.borrow(path, zoom, _version(path)) as warper:
                 return warper.tile(x, y)
-        except (RasterioError, OSError) as error:
+        except (RasterError, RasterioError, OSError) as error:
             raise TileError(f"cannot read {path}: {error}") from error
 
     def _path(self, scene: str) -> str:
@@ -147,8 +147,11 @@ def _moment(stamp: str) -> datetime | None:
 
 def _nearest_zoom(path: str) -> int:
     RasterScene.open(path)  # says what is wrong with it, if anything is
-    with rasterio.open(path) as raster:
-        return warping.nearest_zoom(raster)
+    try:
+        with rasterio.open(path) as raster:
+            return warping.nearest_zoom(raster)
+    except RasterError as error:
+        raise RasterError(f"{path} {error}") from error
 
 
 def _version(path: str) -> tuple[int, int]:

@@ -66,7 +66,7 @@ def native_size(raster: rasterio.DatasetReader) -> tuple[float, float]:
     xs, ys = transform(raster.crs, WEB_MERCATOR, *zip(*steps, strict=True))
     size = math.hypot(xs[1] - xs[0], ys[1] - ys[0]), math.hypot(xs[2] - xs[0], ys[2] - ys[0])
     if not all(0 < side < math.inf for side in size):
-        raise RasterError(f"{raster.name} lies beyond web mercator's ±85.05° of latitude")
+        raise RasterError("lies beyond web mercator's ±85.05° of latitude")
     return size
 
 
@@ -84,21 +84,30 @@ class Warper:
     Parameters
     ----------
     path : str
-        What GDAL opens: a checked raster of three or more uint8 bands.
+        What GDAL opens: a raster of three or more uint8 bands.
     zoom : int
         Zoom of the tiles, 0 to 22.
+
+    Raises
+    ------
+    RasterError
+        Another kind of raster. The message does not name it: the path may be a secret.
     """
 
     def __init__(self, path: str, zoom: int) -> None:
         self._size = pixel_size(zoom)
-        raster = rasterio.open(path)
+        # From a server no format but GeoTIFF: a VRT could name files of this machine.
+        only = {"driver": "GTiff"} if path.startswith("/vsicurl/") else {}
+        raster = rasterio.open(path, **only)
+        if raster.count < 3 or set(raster.dtypes[:3]) != {"uint8"} or raster.crs is None:
+            raise RasterError("is no raster of three uint8 bands with a CRS")
         factor = self._size / max(native_size(raster))
         # The coarsest overview that is still as fine as the tile: a whole scene on one tile of
         # a low zoom need not be read at full resolution.
         level = sum(overview <= factor * (1 + GRID_TOLERANCE) for overview in raster.overviews(1))
         if level:
             raster.close()
-            raster = rasterio.open(path, overview_level=level - 1)
+            raster = rasterio.open(path, overview_level=level - 1, **only)
         self._raster = raster
         self._bounds = transform_bounds(raster.crs, WEB_MERCATOR, *raster.bounds)
         self._scale = tuple(native / self._size for native in native_size(raster))
