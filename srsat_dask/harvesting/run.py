@@ -302,8 +302,11 @@ class _Shard:
         place = tile_window(row, column).slices
         valid = pixels[..., 3] != 0
         self._valid[place] = valid
-        self._image[(slice(None), *place)] = pixels[..., :3].transpose(2, 0, 1) * valid
         self._states[at] = state_of(valid)
+        part = self._image[(slice(None), *place)]
+        part[:] = pixels[..., :3].transpose(2, 0, 1)
+        if self._states[at] != TileState.STORED:
+            part *= valid  # whatever lies under transparent pixels is no image
 
     def write(self, wanted: Sequence[tuple[int, int]]) -> ShardReport:
         """Write the shard and say what became of the tiles that were asked for."""

@@ -242,7 +242,10 @@ def write_aligned(array: "zarr.Array[Any]", window: Window, pixels: npt.NDArray[
         raise ValueError(f"{window} is not whole shards of {side} px in {height} × {width} px")
     if pixels.shape[-2:] != window.shape:
         raise ValueError(f"pixels of shape {pixels.shape} do not fill {window}")
-    array[(..., *window.slices)] = pixels
+    # Zarr compares every chunk with the fill value first, which takes as long as compressing it:
+    # only an empty shard, which is to leave no file, is worth that.
+    writer = array.with_config({"write_empty_chunks": True}) if pixels.any() else array
+    writer[(..., *window.slices)] = pixels
 
 
 def open_mosaic(path: str | Path) -> "xr.DataTree":
