@@ -7,6 +7,7 @@ errors go to stderr, results to stdout; with ``--json`` stdout is one JSON docum
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +111,7 @@ def scenes(options: argparse.Namespace) -> int:
 def harvest(options: argparse.Namespace) -> int:
     """Harvest scenes into a mosaic store."""
     from srsat_dask.harvesting import run
-    from srsat_dask.harvesting.plan import plan_harvest
+    from srsat_dask.harvesting.plan import SHARD_MEMORY, plan_harvest
     from srsat_dask.harvesting.scene import draw
 
     by_id = options.scene is not None
@@ -124,14 +125,27 @@ def harvest(options: argparse.Namespace) -> int:
         zooms=run.open_source(options.source).zooms,
         max_tiles=options.max_tiles,
     )
+    rate = options.rate or math.inf
     _say(
-        f"{len(plan.scenes)} scene(s), {plan.tiles} tiles in {plan.shards} shards;"
-        f" {plan.pending_shards} shards to do"
+        f"{len(plan.scenes)} scene(s), {plan.tiles} tiles in {plan.shards} shards,"
+        f" {plan.nbytes / 1e6:.0f} MB before compression"
+    )
+    _say(
+        f"{plan.pending_shards} shards to do with {plan.requests} requests,"
+        f" {plan.seconds(rate):.0f} s or more at {rate:g} per second;"
+        f" {SHARD_MEMORY / 1e6:.0f} MB for each thread of a worker"
     )
     if options.dry_run:
         return DONE
     with _cluster(options.cluster):
-        report = run.harvest(found, options.store, zoom=options.zoom, max_tiles=options.max_tiles)
+        report = run.harvest(
+            found,
+            options.store,
+            zoom=options.zoom,
+            max_tiles=options.max_tiles,
+            rate=rate,
+            concurrency=options.concurrency,
+        )
     counts = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
     _say(f"{report.fetched} tiles in {report.seconds:.1f} s ({counts or 'nothing to do'})")
     for failure in report.failures:
@@ -141,14 +155,17 @@ def harvest(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Say what a store holds and what is left to do."""
+    from dataclasses import asdict
+
     from rich.table import Table
 
-    from srsat_dask.mosaic.ledger import done_shards, state_counts
+    from srsat_dask.mosaic.ledger import done_shards, failed_tiles, state_counts, tiles_to_do
     from srsat_dask.mosaic.store import scenes_of
 
     report = []
     for scene in scenes_of(options.store):
         done = done_shards(scene)
+        harvested = scene.lineage["kind"] == "harvest"
         report.append(
             {
                 "name": scene.name,
@@ -156,13 +173,15 @@ def status(options: argparse.Namespace) -> int:
                 "shape": list(scene.shape),
                 "shards": {"total": done.size, "done": int(done.sum())},
                 "tiles": state_counts(scene),
+                "failed": [asdict(tile) for tile in failed_tiles(scene)],
+                "to_fetch": int(tiles_to_do(scene).sum()) if harvested else 0,
             }
         )
     if options.json:
         _print_json({"store": options.store, "scenes": report})
         return DONE
     table = Table(title=options.store)
-    for title in ("scene", "kind", "px", "shards done", "tiles"):
+    for title in ("scene", "kind", "px", "shards done", "tiles", "a re-run fetches"):
         table.add_column(title)
     for entry in report:
         tiles = ", ".join(f"{count} {state}" for state, count in entry["tiles"].items() if count)
@@ -172,14 +191,19 @@ def status(options: argparse.Namespace) -> int:
             " × ".join(map(str, entry["shape"])),
             f"{entry['shards']['done']} of {entry['shards']['total']}",
             tiles,
+            str(entry["to_fetch"]),
         )
     _print(table)
+    for entry in report:
+        for tile in entry["failed"]:
+            place = f"row {tile['row']}, column {tile['column']}"
+            _say(f"failed: {entry['name']}, tile in {place}: {tile['reason']}")
     return DONE
 
 
 def verify(options: argparse.Namespace) -> int:
     """Compare every written shard with its digest."""
-    from srsat_dask.mosaic.ledger import torn_shards, written_shards
+    from srsat_dask.mosaic.ledger import forget_shards, torn_shards, written_shards
     from srsat_dask.mosaic.store import scenes_of
 
     report = []
@@ -190,12 +214,17 @@ def verify(options: argparse.Namespace) -> int:
         report.append(
             {"name": scene.name, "shards": int(written_shards(scene).sum()), "torn": torn}
         )
+        if options.repair:
+            forget_shards(scene, torn)
     if options.json:
         _print_json({"store": options.store, "scenes": report})
     else:
         for entry in report:
             said = f"torn: {entry['torn']}" if entry["torn"] else "all as they were written"
             _say(f"{entry['name']}: {entry['shards']} shards, {said}")
+        if bad:
+            next_step = "pending again" if options.repair else "--repair makes them pending again"
+            _say(f"{bad} torn shard(s), {next_step}: the command that made them mends them")
     return RECORDED_FAILURES if bad else DONE
 
 
@@ -365,6 +394,20 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--sample", type=int, metavar="N", help="draw N of the scenes")
     one.add_argument("--seed", type=int, default=0, help="of the draw; default 0")
     one.add_argument("--max-tiles", type=int, metavar="N", help="most tiles of a scene, central")
+    one.add_argument(
+        "--rate",
+        type=float,
+        default=50.0,
+        metavar="R",
+        help="most requests per second of the whole cluster; default 50, 0 for no limit",
+    )
+    one.add_argument(
+        "--concurrency",
+        type=int,
+        default=64,
+        metavar="N",
+        help="most requests under way at once over the whole cluster; default 64",
+    )
     one.add_argument("--dry-run", action="store_true", help="say what would be done")
     _add_cluster(one)
 
@@ -374,6 +417,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("verify", verify)
     one.add_argument("store", metavar="STORE")
+    one.add_argument("--repair", action="store_true", help="make torn shards pending again")
     one.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
     one = command("train", train)

@@ -9,13 +9,16 @@ import numpy as np
 
 from srsat_dask.errors import InputError
 from srsat_dask.harvesting.scene import Scene
-from srsat_dask.mosaic.grid import TileRange, check_zoom
-from srsat_dask.mosaic.ledger import TileState, done_shards, tile_slices
+from srsat_dask.mosaic.grid import TILE, TileRange, check_zoom
+from srsat_dask.mosaic.ledger import TileState, done_shards, tile_slices, tiles_to_do
 from srsat_dask.mosaic.store import SHARD, StoreScene, find_scene
 from srsat_dask.mosaic.windows import Window, split
 
-TILE_BYTES = 256 * 256 * 4
-"""Bytes of a decoded RGBA tile."""
+TILE_BYTES = TILE * TILE * 4
+"""Bytes of a tile in a mosaic before compression: three bands and the mask."""
+
+SHARD_MEMORY = 4 * SHARD * SHARD * 4
+"""Bytes that a task needs: a shard's pixels and mask, those to write, and its tiles in flight."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class HarvestPlan:
     """The scenes, in order."""
     pending: dict[str, list[tuple[tuple[int, int], Window]]] = field(repr=False)
     """Shards still to do, by scene id."""
+    requests: int
+    """Tiles to ask for: those of shards not written yet, and those that failed."""
 
     @property
     def tiles(self) -> int:
@@ -100,6 +105,15 @@ class HarvestPlan:
     def pending_shards(self) -> int:
         """Shards still to do."""
         return sum(len(shards) for shards in self.pending.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all the mosaics' pixels and masks before compression."""
+        return self.tiles * TILE_BYTES
+
+    def seconds(self, rate: float) -> float:
+        """Return the shortest time that so many requests per second allow."""
+        return self.requests / rate
 
 
 def plan_harvest(
@@ -143,13 +157,16 @@ def plan_harvest(
         raise InputError(f"max_tiles {max_tiles} must be at least 1")
     plans = tuple(ScenePlan.of(scene, zoom, max_tiles) for scene in scenes)
     pending = {}
+    requests = 0
     for plan in plans:
         kept = find_scene(store, plan.scene.id)
         done = done_shards(kept) if kept else None
         pending[plan.scene.id] = [
             (index, window) for index, window in plan.shards() if done is None or not done[index]
         ]
-    return HarvestPlan(plans, pending)
+        whole = plan.tiles.rows * plan.tiles.columns
+        requests += int(tiles_to_do(kept).sum()) if kept else whole
+    return HarvestPlan(plans, pending, requests)
 
 
 def central(tiles: TileRange, most: int) -> TileRange:

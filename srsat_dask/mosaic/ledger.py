@@ -164,6 +164,15 @@ def done_shards(scene: StoreScene) -> npt.NDArray[np.bool_]:
     return done
 
 
+def tiles_to_do(scene: StoreScene) -> npt.NDArray[np.bool_]:
+    """Return which tiles the next run asks for: those of unwritten shards, and failed ones."""
+    states = np.asarray(scene.array("tile_state")[:])
+    side = scene.shard // TILE
+    written = written_shards(scene).repeat(side, axis=0).repeat(side, axis=1)
+    todo: npt.NDArray[np.bool_] = ~written[: states.shape[0], : states.shape[1]]
+    return todo | (states == TileState.FAILED)
+
+
 def state_counts(scene: StoreScene) -> dict[str, int]:
     """Return how many of a scene's tiles are in each state, by name."""
     states = np.asarray(scene.array("tile_state")[:])

@@ -59,7 +59,12 @@ class StoreScene:
 
     def array(self, name: str, mode: str = "r") -> "zarr.Array[Any]":
         """Open one of the scene's arrays."""
-        return cast("zarr.Array[Any]", self.group(mode)[name])
+        try:
+            return cast("zarr.Array[Any]", self.group(mode)[name])
+        except KeyError as error:
+            raise StoreError(
+                f"{self.store}/{self.name} has no array {name!r}: it is damaged, make it anew"
+            ) from error
 
     @property
     def lineage(self) -> dict[str, Any]:

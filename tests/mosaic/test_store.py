@@ -1,5 +1,6 @@
 """A mosaic store opens in xarray, knows where it lies and refuses what would spoil it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,3 +156,11 @@ def test_folder_of_other_things_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no Zarr group"):
         create_scene(tmp_path / "photos", "a", georeference=GROUND, lineage={})
     assert (tmp_path / "photos" / "cat.jpg").read_text() == "meow"
+
+
+def test_lost_array_is_named(make_scene: MakeScene) -> None:
+    """A store that somebody tidied up ends in one line, not in a KeyError."""
+    scene = make_scene(rows=1, columns=1)
+    shutil.rmtree(Path(scene.store, "scene", "tile_state"))
+    with pytest.raises(StoreError, match="has no array 'tile_state'"):
+        scene.array("tile_state")
