@@ -93,6 +93,10 @@ class _OwningClient(Client):
     """A client that closes the cluster it was started with."""
 
     def close(self, timeout: Any = no_default) -> Any:
+        if self.status == "closed":
+            # The garbage collector calls this too, at any moment: also while another cluster
+            # starts and holds the lock that closing a cluster waits for.
+            return
         cluster = self.cluster
         super().close(timeout)
         if cluster is not None:

@@ -1,9 +1,11 @@
 """A profile's name leads to a Dask client, or to a clear error."""
 
+import threading
 from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster, get_client
+from distributed.utils import LoopRunner
 
 from srsat_dask.errors import InputError, UnreachableError
 from srsat_dask.runtime.clusters import connect, current_client, threads_of
@@ -93,3 +95,15 @@ def test_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("srsat_dask.runtime.clusters._CONNECT_TIMEOUT", "1s")
     with pytest.raises(UnreachableError, match="no Dask scheduler answers at tcp:"):
         connect("tcp://127.0.0.1:9")
+
+
+def test_closed_client_may_be_collected_while_another_starts() -> None:
+    """Closing again, as ``__del__`` does, waits for no lock that a starting cluster holds."""
+    client = connect("threads")
+    client.close()
+    assert client.cluster.status.name == "closed"
+    again = threading.Thread(target=client.close, daemon=True)
+    with LoopRunner._lock:
+        again.start()
+        again.join(10)
+        assert not again.is_alive()
