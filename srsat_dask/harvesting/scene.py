@@ -123,6 +123,11 @@ def draw(scenes: Sequence[Scene], count: int, seed: int = 0) -> list[Scene]:
     seed : int
         Seed of the draw.
 
+    Returns
+    -------
+    list of Scene
+        `count` different scenes, in the order drawn.
+
     Raises
     ------
     InputError
