@@ -69,9 +69,7 @@ class _PoliteRetry(Retry):
     def sleep(self, response: Any = None) -> None:
         """Wait as the service or the backoff says, then for a turn."""
         super().sleep(response)
-        turnstile = _turnstile()
-        if turnstile is not None:
-            turnstile.wait()
+        wait_turn()
 
 
 @cache
@@ -88,7 +86,7 @@ def session() -> requests.Session:
         backoff_max=BACKOFF_MAX,
         retry_after_max=RETRY_AFTER_MAX,
         status_forcelist=_RETRY_STATUS,
-        allowed_methods=("GET",),
+        allowed_methods=("GET", "POST"),  # we post questions: asked twice they change nothing
         raise_on_status=False,
     )
     kept = requests.Session()
@@ -117,8 +115,32 @@ class _BrokenBodyError(UnreachableError):
     """An answer began and did not end as announced: worth another try."""
 
 
-def get(url: str, token: str | None, params: dict[str, float] | None = None) -> requests.Response:
+def wait_turn() -> None:
+    """Wait until the run's rate allows this thread another request."""
+    turnstile = _turnstile()
+    if turnstile is not None:
+        turnstile.wait()
+
+
+def get(
+    url: str,
+    token: str | None,
+    params: dict[str, float] | None = None,
+    *,
+    json: object = None,
+) -> requests.Response:
     """Ask (with the session's retries) and read a bounded body; follow no redirect.
+
+    Parameters
+    ----------
+    url : str
+        Address; it may show in messages.
+    token : str or None
+        Bearer token.
+    params : dict, optional
+        Query of the address.
+    json : object, optional
+        Question to send by POST; without one it is GET.
 
     Raises
     ------
@@ -128,13 +150,13 @@ def get(url: str, token: str | None, params: dict[str, float] | None = None) -> 
         No answer, or a body cut short or too large.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    turnstile = _turnstile()
-    if turnstile is not None:
-        turnstile.wait()
+    wait_turn()
     try:
-        response = session().get(
+        response = session().request(
+            "GET" if json is None else "POST",
             url,
             params=params,
+            json=json,
             headers=headers,
             timeout=TIMEOUT,
             allow_redirects=False,  # a redirect could carry the token to another host
