@@ -32,7 +32,7 @@ def token(variable: str) -> str:
     TokenError
         It is not set.
     """
-    secret = os.environ.get(variable)
+    secret = os.environ.get(variable, "").strip()
     if not secret:
         raise TokenError(f"no token: set the environment variable {variable}")
     return secret
@@ -41,7 +41,7 @@ def token(variable: str) -> str:
 def redact(text: str) -> str:
     """Return a text without the tokens of this process's environment, plain or percent-encoded."""
     for variable in (XYZ_TOKEN, TELLUS_TOKEN):
-        secret = os.environ.get(variable)
+        secret = os.environ.get(variable, "").strip()
         if secret:
             for form in (secret, quote(secret, safe=""), quote(secret)):
                 text = text.replace(form, HIDDEN)

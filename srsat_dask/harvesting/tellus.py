@@ -93,7 +93,7 @@ class TellusSource:
         west, south, east, north = check_box(box)
         response = http.get(
             f"{self.url}/api/v1/asnaro1/scene",
-            _token(),
+            tellus_token(),
             {"min_lat": south, "min_lon": west, "max_lat": north, "max_lon": east},
         )
         if response.status_code != 200:
@@ -108,10 +108,17 @@ class TellusSource:
 
     def fetch(self, scene: str, zoom: int, x: int, y: int) -> npt.NDArray[np.uint8] | None:
         """Return one tile as RGBA, uint8 (256, 256, 4), or None if there is none."""
-        return http.get_tile(f"{self.url}/ASNARO-1/{scene}/{zoom}/{x}/{y}.png", _token())
+        return http.get_tile(f"{self.url}/ASNARO-1/{scene}/{zoom}/{x}/{y}.png", tellus_token())
 
 
-def _token() -> str:
+def tellus_token() -> str:
+    """Return the token that the environment of this process holds.
+
+    Raises
+    ------
+    TokenError
+        None, or one that no header may hold.
+    """
     token = os.environ.get(TOKEN, "").strip()
     if not token:
         raise TokenError(f"no Tellus token: set the environment variable {TOKEN}")
