@@ -113,16 +113,23 @@ def harvest(options: argparse.Namespace) -> int:
     from srsat_dask.harvesting import run
     from srsat_dask.harvesting.plan import SHARD_MEMORY, plan_harvest
     from srsat_dask.harvesting.scene import draw
+    from srsat_dask.harvesting.sources import open_source
 
     by_id = options.scene is not None
     found = run.scenes_named(options.scene, options.source) if by_id else _search(options)
+    source = open_source(options.source)
+    zoom = options.zoom
+    if zoom is None:
+        zoom = 17 if source.native_zoom is None else source.native_zoom
+        if source.native_zoom is not None:
+            _say(f"zoom {zoom}, nearest to the pixels of {options.source}")
     if options.sample is not None:
         found = draw(found, options.sample, options.seed)
     plan = plan_harvest(
         found,
         options.store,
-        zoom=options.zoom,
-        zooms=run.open_source(options.source).zooms,
+        zoom=zoom,
+        zooms=source.zooms,
         max_tiles=options.max_tiles,
     )
     rate = options.rate or math.inf
@@ -141,7 +148,7 @@ def harvest(options: argparse.Namespace) -> int:
         report = run.harvest(
             found,
             options.store,
-            zoom=options.zoom,
+            zoom=zoom,
             max_tiles=options.max_tiles,
             rate=rate,
             concurrency=options.concurrency,
@@ -329,13 +336,12 @@ def _cluster(profile: str) -> Iterator[None]:
 
 
 def _search(options: argparse.Namespace) -> list[Any]:
-    from srsat_dask.harvesting.run import search
+    from srsat_dask.harvesting.sources import search
 
-    found = search(tuple(options.bbox), options.source)
+    box = tuple(options.bbox) if options.bbox else None
+    found = search(box, options.source)
     if not found:
-        raise InputError(
-            f"no scenes of {options.source} in the box {tuple(options.bbox)}: widen it"
-        )
+        raise InputError(f"no scenes of {options.source} in the box {box}: widen it")
     return found
 
 
@@ -380,17 +386,21 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--faults", metavar="FAULTS.yaml", help="what is to go wrong, and when")
 
     one = command("scenes", scenes)
-    _add_bbox(one, required=True)
+    _add_bbox(one)
     _add_source(one)
     one.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
     one = command("harvest", harvest)
     one.add_argument("store", metavar="STORE", help="mosaic store (.zarr) to make or go on with")
-    which = one.add_mutually_exclusive_group(required=True)
+    which = one.add_mutually_exclusive_group()
     _add_bbox(which)
     which.add_argument("--scene", nargs="+", action="extend", metavar="ID", help="scenes by id")
     _add_source(one)
-    one.add_argument("--zoom", type=int, default=17, help="default 17: 0.97 m per pixel at 35.7° N")
+    one.add_argument(
+        "--zoom",
+        type=int,
+        help="default 17: 0.97 m per pixel at 35.7° N; of a raster, that nearest to its pixels",
+    )
     one.add_argument("--sample", type=int, metavar="N", help="draw N of the scenes")
     one.add_argument("--seed", type=int, default=0, help="of the draw; default 0")
     one.add_argument("--max-tiles", type=int, metavar="N", help="most tiles of a scene, central")
@@ -457,19 +467,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_bbox(parser: Any, **options: Any) -> None:
+def _add_bbox(parser: Any) -> None:
     parser.add_argument(
         "--bbox",
         nargs=4,
         type=float,
         metavar=("W", "S", "E", "N"),
-        help="box in degrees (EPSG:4326)",
-        **options,
+        help="box in degrees (EPSG:4326); rasters may do without",
     )
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", default="tellus", help="default tellus")
+    parser.add_argument(
+        "--source",
+        default="tellus",
+        help="tellus (default); traveler or traveler:DATASET; a raster or a folder of rasters; a"
+        " service's name such as Esri.WorldImagery; or an XYZ template such as"
+        " 'https://host/{z}/{x}/{-y}.png?key={token}#size=512&zooms=0-19&attribution=TEXT':"
+        " {-y} counts rows from the south, {s} stands for a, b, c, {q} for the quadkey, {token}"
+        " for what SRSAT_XYZ_TOKEN holds where tiles are fetched; after # follow tiles of 256 or"
+        " 512 px, the service's levels and its credit",
+    )
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:

@@ -19,8 +19,8 @@ from srsat_dask.harvesting import http
 from srsat_dask.harvesting.plan import HarvestPlan, ShardPlan, plan_harvest, tiles_to_fetch
 from srsat_dask.harvesting.politeness import CONCURRENCY, RATE, Gate, Politeness
 from srsat_dask.harvesting.scene import Scene, TileError, TileSource
-from srsat_dask.harvesting.tellus import TellusSource
-from srsat_dask.mosaic.grid import Box, check_box, tile_window
+from srsat_dask.harvesting.sources import open_source, scenes_named, search
+from srsat_dask.mosaic.grid import tile_window
 from srsat_dask.mosaic.ledger import (
     Reason,
     TileState,
@@ -36,8 +36,6 @@ from srsat_dask.runtime.runner import ShardKey, run_shards
 
 UNREACHABLE_AFTER = 8
 """Tiles of one task without any answer, and none with one between: the service is down."""
-
-WHOLE_WORLD: Box = (-180.0, -85.0, 180.0, 85.0)
 
 
 @dataclass(frozen=True)
@@ -99,60 +97,6 @@ class HarvestReport:
         return self.states.total()
 
 
-def open_source(name: str) -> TileSource:
-    """Return the source that ``--source`` names.
-
-    Raises
-    ------
-    InputError
-        No such source.
-    """
-    if name == "tellus":
-        return TellusSource()
-    raise InputError(f"unknown source {name!r}: give tellus")
-
-
-def search(bbox: Box, source: str = "tellus") -> list[Scene]:
-    """Find the scenes of a service in a box.
-
-    Parameters
-    ----------
-    bbox : tuple of float
-        West, south, east, north in degrees (EPSG:4326).
-    source : str
-        Name of the source. Address and token of ``tellus`` come from the environment variables
-        ``SRSAT_TELLUS_URL`` and ``SRSAT_TELLUS_TOKEN``.
-
-    Returns
-    -------
-    list of Scene
-        The scenes, by id; empty when there are none.
-
-    Raises
-    ------
-    BoundsError
-        The box is not one.
-    SourceError
-        The service cannot be used; `TokenError` and `UnreachableError` say more.
-    """
-    return open_source(source).search(check_box(bbox))
-
-
-def scenes_named(ids: Sequence[str], source: str = "tellus") -> list[Scene]:
-    """Return the scenes of a service with the given ids.
-
-    Raises
-    ------
-    InputError
-        An id that the service does not know.
-    """
-    known = {scene.id: scene for scene in open_source(source).search(WHOLE_WORLD)}
-    unknown = [i for i in ids if i not in known]
-    if unknown:
-        raise InputError(f"{source} has no scene {', '.join(unknown)}: see 'srsat scenes'")
-    return [known[i] for i in ids]
-
-
 def harvest(
     scenes: Sequence[Scene],
     store: str | Path,
@@ -204,7 +148,7 @@ def harvest(
     politeness = Politeness(rate, concurrency)
     source = _source_of(scenes)
     plan = plan_harvest(scenes, store, zoom=zoom, zooms=source.zooms, max_tiles=max_tiles)
-    shards = list(_shards(plan, store))
+    shards = list(_shards(plan, store, source))
     report = HarvestReport(str(store), [p.scene.id for p in plan.scenes])
     with current_client() as client, track("harvest", len(shards), shown=progress) as bar:
         gate = Gate(uuid.uuid4().hex, politeness)
@@ -324,16 +268,19 @@ def _source_of(scenes: Sequence[Scene]) -> TileSource:
     return open_source(names.pop() if names else "tellus")
 
 
-def _shards(plan: HarvestPlan, store: str | Path) -> list[tuple[ShardKey, tuple[ShardPlan]]]:
+def _shards(
+    plan: HarvestPlan, store: str | Path, source: TileSource
+) -> list[tuple[ShardKey, tuple[ShardPlan]]]:
     shards = []
+    credit = {"attribution": source.attribution} if source.attribution else {}
     for scene_plan in plan.scenes:
         name = scene_plan.scene.id
         scene = create_scene(
             store,
             name,
             georeference=scene_plan.tiles.georeference,
-            lineage=scene_plan.lineage,
-            attributes=scene_plan.attributes,
+            lineage={**scene_plan.lineage, **source.lineage(name)},
+            attributes={**scene_plan.attributes, **credit},
         )
         written = written_shards(scene)
         shards += [

@@ -162,7 +162,7 @@ def test_token_is_in_no_graph(scene: Scene, client: Client, tmp_path: Path) -> N
     from distributed.protocol.pickle import dumps
 
     plan = run.plan_harvest([scene], tmp_path / "m.zarr", zoom=16, zooms=(9, 18))
-    for thing in (TellusSource(), *run._shards(plan, tmp_path / "m.zarr")):
+    for thing in (TellusSource(), *run._shards(plan, tmp_path / "m.zarr", TellusSource())):
         assert b"let-me-in" not in dumps(thing)
     assert "let-me-in" not in repr(serialize(TellusSource()))
 
