@@ -169,8 +169,10 @@ def tiles_to_do(scene: StoreScene) -> npt.NDArray[np.bool_]:
     states = np.asarray(scene.array("tile_state")[:])
     side = scene.shard // TILE
     written = written_shards(scene).repeat(side, axis=0).repeat(side, axis=1)
-    todo: npt.NDArray[np.bool_] = ~written[: states.shape[0], : states.shape[1]]
-    return todo | (states == TileState.FAILED)
+    todo: npt.NDArray[np.bool_] = np.logical_or(
+        ~written[: states.shape[0], : states.shape[1]], states == TileState.FAILED
+    )
+    return todo
 
 
 def state_counts(scene: StoreScene) -> dict[str, int]:
