@@ -171,14 +171,14 @@ def test_help_is_there_at_once() -> None:
     assert spent - before.children_user - before.children_system < 1.0
 
 
-def test_bad_arguments_are_argparse_errors(srsat: Srsat) -> None:
-    """No command, an unknown one, or an option that is no number: usage and status 2."""
+def test_bad_arguments_end_with_status_2(srsat: Srsat) -> None:
+    """No command, an unknown one, no box, or an option that is no number."""
     for arguments, said in [
         ((), "COMMAND"),
         (("conquer",), "invalid choice: 'conquer'"),
         (("train", "m.zarr", "--model", "m.keras", "--filters", "64,many"), "'64,many' is not a"),
         (("train", "m.zarr", "--model", "m.keras", "--kernels", ""), "'' is not a list of whole"),
-        (("harvest", "m.zarr"), "one of the arguments --bbox --scene is required"),
+        (("harvest", "m.zarr"), "give --bbox W S E N or --scene ID"),
         (("harvest", "m.zarr", *JAPAN, "--scene", "A"), "not allowed with argument --bbox"),
         (("scenes", "--bbox", "138", "35"), "expected 4 arguments"),
         (("demo", "--scale", "5"), "invalid choice: 5"),

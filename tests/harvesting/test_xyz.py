@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from pickle import dumps
+from pickle import dumps, loads
 
 import mercantile
 import numpy as np
@@ -274,6 +274,16 @@ def test_token_is_sent_and_is_nowhere_else(
         str(source.lineage("")),
     ):
         assert "s3cret" not in text
+
+
+def test_worker_without_the_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source made where the token is known may be used where it is not."""
+    monkeypatch.setenv("SRSAT_XYZ_TOKEN", SECRET)
+    sent = dumps(open_template("http://127.0.0.1:9/{z}/{x}/{y}?key={token}"))
+    travelled = loads(sent)  # noqa: S301  it is our own
+    monkeypatch.delenv("SRSAT_XYZ_TOKEN")
+    with pytest.raises(TokenError, match="set the environment variable SRSAT_XYZ_TOKEN"):
+        travelled.fetch("any", 0, 0, 0)
 
 
 def test_unreachable_service_does_not_betray_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
