@@ -280,7 +280,7 @@ def test_worker_without_the_token_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     """A source made where the token is known may be used where it is not."""
     monkeypatch.setenv("SRSAT_XYZ_TOKEN", SECRET)
     sent = dumps(open_template("http://127.0.0.1:9/{z}/{x}/{y}?key={token}"))
-    travelled = loads(sent)  # noqa: S301  it is our own
+    travelled = loads(sent)
     monkeypatch.delenv("SRSAT_XYZ_TOKEN")
     with pytest.raises(TokenError, match="set the environment variable SRSAT_XYZ_TOKEN"):
         travelled.fetch("any", 0, 0, 0)
