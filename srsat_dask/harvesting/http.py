@@ -30,16 +30,16 @@ MAX_BODY = 4 * 1024 * 1024
 CONNECTIONS = 32
 """Connections kept open per process and host."""
 
-RETRIES = 8
+RETRIES = 7
 """Times that a request is sent again after a passing failure."""
 
 CONNECT_RETRIES = 5
 """Of these, times that a connection is tried again."""
 
-BACKOFF = 0.3
+BACKOFF = 0.2
 """Seconds before the second retry; each later one waits twice as long, plus as much jitter."""
 
-BACKOFF_MAX = 20.0
+BACKOFF_MAX = 6.0
 """Longest backoff in seconds."""
 
 RETRY_AFTER_MAX = 300
