@@ -4,18 +4,17 @@ import random
 import threading
 import time
 from functools import cache
-from io import BytesIO
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import requests
-from PIL import Image, UnidentifiedImageError
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from srsat_dask.errors import TokenError, UnreachableError
+from srsat_dask.harvesting.decoding import decode_tile
 from srsat_dask.harvesting.politeness import Turnstile
 from srsat_dask.harvesting.scene import TileError
 from srsat_dask.mosaic.grid import TILE
@@ -48,8 +47,6 @@ RETRY_AFTER_MAX = 300
 _RETRY_STATUS = (429, 500, 502, 503, 504)
 _BODY_TRIES = 6
 """Times that a tile is asked for while its body is no image."""
-
-_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 _thread = threading.local()
@@ -225,32 +222,6 @@ def get_tile(url: str, token: str | None, size: int = TILE) -> npt.NDArray[np.ui
         except TileError as error:
             failure = error
     raise failure
-
-
-def decode_tile(body: bytes, size: int = TILE) -> npt.NDArray[np.uint8]:
-    """Decode a PNG, JPEG or WebP tile of any mode to RGBA, uint8 (size, size, 4).
-
-    Gray, palette, RGB, RGBA and 16-bit images all come out as 8-bit RGBA.
-
-    Raises
-    ------
-    TileError
-        Not such an image, cut short, or of another size.
-    """
-    try:
-        with Image.open(BytesIO(body), formats=_FORMATS) as image:
-            if image.size != (size, size):  # known before a pixel is decoded: no bomb goes off
-                raise TileError(
-                    f"image of {image.width} × {image.height} px, not {size} px", Reason.WRONG_SIZE
-                )
-            if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255, not scale them
-                gray = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-                return np.asarray(Image.fromarray(gray).convert("RGBA"))
-            return np.asarray(image.convert("RGBA"))
-    except UnidentifiedImageError as error:
-        raise TileError(f"{len(body)} bytes that are no image", Reason.NO_IMAGE) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise TileError(f"broken image: {error}", Reason.NO_IMAGE) from error
 
 
 def _reason(error: Exception) -> str:

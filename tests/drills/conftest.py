@@ -59,9 +59,12 @@ class Server:
         self.url, self.port = found[1], int(found[2])
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
-        self._process.kill()
-        self._process.communicate()
+        """End it at once, as a crash would; nothing if it has ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
 
     def log(self) -> dict[str, Any]:
         """Return the request log."""
@@ -74,12 +77,6 @@ class Server:
             for path, entry in self.log()["paths"].items()
             if path.endswith(".png")
         }
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
 
 
 def write_area(path: Path, side: int) -> None:

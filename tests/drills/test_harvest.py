@@ -160,7 +160,6 @@ def test_killed_worker_client_and_server_lose_nothing(
 
     done = written_shards(only_scene(store))
     server.start()
-    os.environ["SRSAT_TELLUS_URL"] = server.url
     code, output = harvest(store)
     assert code == 0, output
     assert_equal_to_raster(store, server)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from srsat_dask.errors import BoundsError, SourceError, TokenError, UnreachableError
 from srsat_dask.harvesting import http
-from srsat_dask.harvesting.http import decode_tile, get_tile
+from srsat_dask.harvesting.decoding import decode_tile
+from srsat_dask.harvesting.http import get_tile
 from srsat_dask.harvesting.scene import TileError
 from srsat_dask.harvesting.tellus import TellusSource
 from srsat_dask.sandbox import Sandbox

@@ -148,7 +148,7 @@ def test_the_number_of_threads_does_not_show(
 
 def test_an_upscaler_is_built_once(model_file: ModelFile) -> None:
     """Equal models share one upscaler, also when many threads ask at once."""
-    again = pickle.loads(pickle.dumps(model_file))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(model_file))
     with ThreadPoolExecutor(8) as pool:
         built = set(pool.map(lambda each: id(get_upscaler(each, "openvino", 2)), [again] * 16))
     assert built == {id(get_upscaler(model_file, "openvino", 2))}

@@ -103,7 +103,7 @@ def test_a_file_pickles_as_its_bytes(model_file: ModelFile) -> None:
     model_file.weights()
     shipped = pickle.dumps(model_file)
     assert len(shipped) < len(model_file.data) + 200
-    again = pickle.loads(shipped)  # noqa: S301 - our own bytes
+    again = pickle.loads(shipped)
     assert again == model_file
     assert again.__dask_tokenize__() == ("ModelFile", model_file.sha256)
     assert model_file.sha256[:12] in repr(again)
