@@ -129,7 +129,7 @@ def harvest(options: argparse.Namespace) -> int:
         found,
         options.store,
         zoom=zoom,
-        zooms=source.zooms,
+        source=source,
         max_tiles=options.max_tiles,
     )
     rate = options.rate or math.inf
@@ -277,7 +277,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def upscale(options: argparse.Namespace) -> int:
     """Super-resolve a scene into a store or a GeoTIFF."""
-    from srsat_dask.products.cog import check_target
+    from srsat_dask.products.cog import check_target, holds_export
     from srsat_dask.products.cog import export as export_cog
     from srsat_dask.upscaling.store import plan_upscale, upscale_store
 
@@ -285,12 +285,17 @@ def upscale(options: argparse.Namespace) -> int:
     to_raster = output.suffix.lower() in {".tif", ".tiff"}
     if not to_raster and output.suffix != ".zarr":
         raise InputError(f"{output} must end in .zarr or .tif")
+    if output.exists() and output.resolve() == Path(options.input).resolve():
+        raise InputError(f"{output} is the input itself: give another path for the output")
     plan = plan_upscale(options.input, options.model, options.engine)
     if to_raster:
         check_target(output)
         if len(plan.scenes) > 1:
             names = ", ".join(scene.name for scene in plan.scenes)
             raise InputError(f"a GeoTIFF takes one scene, give {options.input}/SCENE: {names}")
+        if holds_export(output, plan.lineage(plan.scenes[0])):
+            _say(f"{output} is done already")
+            return DONE
     _say(
         f"×{plan.scale}: {plan.pixels / 1e6:.1f} Mpx in {plan.shards} shards of {plan.shard} px,"
         f" halo {plan.halo} px, {3 * plan.pixels / 1e6:.0f} MB before compression"
@@ -307,7 +312,7 @@ def upscale(options: argparse.Namespace) -> int:
     if to_raster:
         import shutil
 
-        export_cog(store, output)
+        export_cog(store / plan.scenes[0].name, output)
         shutil.rmtree(store)  # what a run cut short would have gone on from
     _say(f"{output} is written")
     return DONE

@@ -515,6 +515,31 @@ def test_upscale_to_a_geotiff(srsat: Srsat, tmp_path: Path, model: Path, raster:
         assert_pixels_of(raster, model, high.read())
 
 
+def test_upscale_to_a_geotiff_that_is_there(
+    srsat: Srsat, tmp_path: Path, model: Path, raster: Path
+) -> None:
+    """The input and a file of other origin are refused untouched; one that is done is left."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    given = ("--model", model, *THREADS)
+    other = write_raster(folder / "other.tif", np.zeros((3, 40, 56), np.uint8))
+    (folder / "link.tif").symlink_to(raster)
+    before = everything_in(tmp_path)
+    for output in (raster, folder / "link.tif"):
+        assert_refused(srsat("upscale", raster, output, *given), "is the input itself")
+    for dry in ((), ("--dry-run",)):
+        ended = srsat("upscale", raster, other, *given, *dry)
+        assert_refused(ended, "belongs to other inputs; delete it or give another path")
+    assert everything_in(tmp_path) == before
+    output = folder / "o.tif"
+    assert srsat("upscale", raster, output, *given).status == 0
+    before = everything_in(tmp_path)
+    again = srsat("upscale", raster, output, *given)
+    assert (again.status, again.err) == (0, f"{output} is done already\n")
+    assert_refused(srsat("upscale", other, output, *given), "belongs to other inputs")
+    assert everything_in(tmp_path) == before
+
+
 def test_geotiff_takes_one_scene(
     srsat: Srsat, tmp_path: Path, model: Path, make_scene: MakeScene
 ) -> None:

@@ -1,21 +1,26 @@
 """Export of a scene to a Cloud-Optimized GeoTIFF."""
 
 import os
+import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-from srsat_dask.errors import InputError
+from srsat_dask.errors import InputError, StoreError
 from srsat_dask.mosaic.inputs import MosaicScene, open_inputs
+from srsat_dask.mosaic.store import Lineage
 from srsat_dask.runtime.progress import track
 
 _BLOCK = 512
 _ENDINGS = {".tif", ".tiff"}
+_TAG = "SRSAT_"
 
 
 def export(store: str | Path, output: str | Path, *, progress: bool = True) -> Path:
@@ -29,7 +34,7 @@ def export(store: str | Path, output: str | Path, *, progress: bool = True) -> P
     store : str or Path
         A mosaic store with one scene, or ``STORE/SCENE``.
     output : str or Path
-        The file to write, ending in ``.tif``; one that exists is replaced.
+        The file to write, ending in ``.tif``; an earlier export of the same scene is replaced.
     progress : bool
         Show progress on stderr.
 
@@ -43,10 +48,11 @@ def export(store: str | Path, output: str | Path, *, progress: bool = True) -> P
     InputError
         Another ending, a folder that does not exist, or a store of several scenes.
     StoreError
-        Not a mosaic store.
+        Not a mosaic store, or the file exists and is not an export of the same scene.
     """
     target = check_target(output)
     scene = _only_scene(store)
+    holds_export(target, scene.lineage)
     # Beside the target, so that the last step is a rename and space runs out here, not there.
     with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         flat, cog = Path(folder, "flat.tif"), Path(folder, "cog.tif")
@@ -85,6 +91,29 @@ def check_target(output: str | Path) -> Path:
     return target
 
 
+def holds_export(target: Path, lineage: Lineage) -> bool:
+    """Say whether a file is there already, and is the export of a scene of this lineage.
+
+    Raises
+    ------
+    StoreError
+        The file is something else, which is not ours to replace.
+    """
+    if not os.path.lexists(target):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(target) as raster:
+                tags = raster.tags()
+    except RasterioIOError:
+        tags = {}
+    kept = {name: value for name, value in tags.items() if name.startswith(_TAG)}
+    if not kept or kept != _tags(lineage):
+        raise StoreError(f"{target} belongs to other inputs; delete it or give another path")
+    return True
+
+
 def _only_scene(store: str | Path) -> MosaicScene:
     scenes = open_inputs(store)
     if len(scenes) > 1:
@@ -119,7 +148,7 @@ def _write_flat(scene: MosaicScene, path: Path, progress: bool) -> None:
     with ExitStack() as stack:
         bar = stack.enter_context(track("export", len(shards), shown=progress))
         flat = stack.enter_context(rasterio.open(path, "w", **profile))
-        flat.update_tags(**_tags(scene))
+        flat.update_tags(**_tags(scene.lineage))
         for _, window in shards:
             image, valid = scene.read(window)
             part = rasterio.windows.Window.from_slices(*window.slices)
@@ -128,6 +157,18 @@ def _write_flat(scene: MosaicScene, path: Path, progress: bool) -> None:
             bar.advance()
 
 
-def _tags(scene: MosaicScene) -> dict[str, str]:
-    lineage = scene.lineage
-    return {f"SRSAT_{name.upper()}": str(value) for name, value in sorted(lineage.items())}
+def _tags(lineage: Lineage) -> dict[str, str]:
+    return {f"{_TAG}{name.upper()}": str(_public(lineage[name])) for name in sorted(lineage)}
+
+
+def _public(value: Any) -> Any:
+    """Return a value of a lineage without the folders of this machine."""
+    if isinstance(value, Mapping):
+        return {name: _public(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_public(part) for part in value]
+    if isinstance(value, str):
+        path = value.removeprefix("file://")
+        if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute():
+            return PureWindowsPath(path).name  # it splits at both kinds of slash
+    return value

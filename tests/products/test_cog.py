@@ -57,7 +57,7 @@ def test_raster_holds_the_very_pixels_mask_and_ground(scene: MosaicScene, tmp_pa
         tags = raster.tags()
         assert {k: v for k, v in tags.items() if k.startswith("SRSAT_")} == {
             "SRSAT_KIND": "harvest",
-            "SRSAT_SOURCE": "/at/home/picture.tif",
+            "SRSAT_SOURCE": "picture.tif",
             "SRSAT_SEED": "0",
         }
     assert sorted(os.listdir(tmp_path)) == ["mosaic.zarr", "out.tif"], "no side-car file"
@@ -171,7 +171,7 @@ def test_failure_midway_leaves_nothing_behind(
     target = tmp_path / "out" / "out.tif"
     target.parent.mkdir()
     if existed:
-        target.write_bytes(b"an older file")
+        older = export(scene.store, target, progress=False).read_bytes()
     copy = rasterio.shutil.copy
 
     def full(*arguments: Any, **options: Any) -> None:
@@ -183,11 +183,33 @@ def test_failure_midway_leaves_nothing_behind(
         export(scene.store, target, progress=False)
     assert os.listdir(target.parent) == (["out.tif"] if existed else [])
     if existed:
-        assert target.read_bytes() == b"an older file"
+        assert target.read_bytes() == older
     monkeypatch.undo()
     export(scene.store, target, progress=False)
     assert os.listdir(target.parent) == ["out.tif"]
     assert cog_validate(target)[0]
+
+
+def test_file_of_other_origin_is_left_alone(
+    scene: MosaicScene, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    """Only an export of the same scene gives way; a picture or a note of the user's stays."""
+    target = tmp_path / "out.tif"
+    other = make_scene("other", 1, 1, store="other.zarr", seed=9)
+    export(other.store, target, progress=False)
+    note = tmp_path / "note.tif"
+    note.write_text("mine")
+    plain = tmp_path / "plain.tif"
+    with rasterio.open(
+        *(plain, "w", "GTiff", 8, 8, 3, "EPSG:32654", Affine(1, 0, 4e5, 0, -1, 3.9e6), "uint8")
+    ) as raster:
+        raster.write(np.ones((3, 8, 8), np.uint8))
+    for path in (target, note, plain):
+        before = path.read_bytes()
+        with pytest.raises(StoreError, match="belongs to other inputs; delete it or give another"):
+            export(scene.store, path, progress=False)
+        assert path.read_bytes() == before
+    export(other.store, target, progress=False)
 
 
 def test_file_has_the_permissions_of_any_new_file(scene: MosaicScene, tmp_path: Path) -> None:
