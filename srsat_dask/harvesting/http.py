@@ -15,7 +15,7 @@ from urllib3.util import Retry
 
 from srsat_dask.errors import TokenError, UnreachableError
 from srsat_dask.harvesting.decoding import decode_tile
-from srsat_dask.harvesting.politeness import Turnstile
+from srsat_dask.harvesting.politeness import CONCURRENCY, Turnstile
 from srsat_dask.harvesting.scene import TileError
 from srsat_dask.mosaic.grid import TILE
 from srsat_dask.mosaic.ledger import Reason
@@ -23,10 +23,15 @@ from srsat_dask.mosaic.ledger import Reason
 TIMEOUT = (10.0, 30.0)
 """Seconds to connect and to wait for the next bytes."""
 
+DEADLINE = 60.0
+"""Seconds that a whole body may take, however steadily it drips."""
+
+_PIECE = 65536
+
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a tile's body that are read at most; a raw RGBA tile has 256 KiB."""
 
-CONNECTIONS = 32
+CONNECTIONS = CONCURRENCY
 """Connections kept open per process and host."""
 
 RETRIES = 7
@@ -148,6 +153,7 @@ def get(
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     wait_turn()
+    failure: UnreachableError | None = None
     try:
         response = session().request(
             "GET" if json is None else "POST",
@@ -159,24 +165,34 @@ def get(
             allow_redirects=False,  # a redirect could carry the token to another host
             stream=True,
         )
+        with response:
+            response._content = _bounded_body(response, url)
     except requests.RequestException as error:
-        raise UnreachableError(
+        failure = UnreachableError(
             f"no answer from {url} ({_reason(error)}): check the address and the network"
-        ) from error
-    with response:
-        try:
-            body = response.raw.read(MAX_BODY + 1, decode_content=True)
-        except (HTTPError, OSError) as error:
-            raise _BrokenBodyError(f"{url} sent a broken body ({_reason(error)})") from error
-    if len(body) > MAX_BODY:
-        raise _TooLargeError(f"{url} sent more than {MAX_BODY} bytes: not a tile")
+        )
+    except (HTTPError, OSError) as error:
+        failure = _BrokenBodyError(f"{url} sent a broken body ({_reason(error)})")
+    if failure is not None:
+        raise failure  # out here: chained, requests' error would carry the headers, and the token
     if response.status_code in (401, 403):
         raise TokenError(
             f"{url} refused the token (status {response.status_code}):"
             " set SRSAT_TELLUS_TOKEN to a valid token"
         )
-    response._content = body
     return response
+
+
+def _bounded_body(response: requests.Response, url: str) -> bytes:
+    deadline = time.monotonic() + DEADLINE
+    body = bytearray()
+    while piece := response.raw.read1(_PIECE, decode_content=True):
+        body += piece
+        if len(body) > MAX_BODY:
+            raise _TooLargeError(f"{url} sent more than {MAX_BODY} bytes: not a tile")
+        if time.monotonic() > deadline:
+            raise _BrokenBodyError(f"{url} sent {len(body)} bytes in {DEADLINE:g} s")
+    return bytes(body)
 
 
 def get_tile(url: str, token: str | None, size: int = TILE) -> npt.NDArray[np.uint8] | None:

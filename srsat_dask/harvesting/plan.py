@@ -3,15 +3,16 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from srsat_dask.errors import InputError
-from srsat_dask.harvesting.scene import Scene
+from srsat_dask.harvesting.scene import Scene, TileSource
 from srsat_dask.mosaic.grid import TILE, TileRange, check_zoom
 from srsat_dask.mosaic.ledger import TileState, done_shards, tile_slices, tiles_to_do
-from srsat_dask.mosaic.store import SHARD, StoreScene, find_scene
+from srsat_dask.mosaic.store import SHARD, StoreScene, find_scene, refuse_other_lineage
 from srsat_dask.mosaic.windows import Window, split
 
 TILE_BYTES = TILE * TILE * 4
@@ -29,14 +30,18 @@ class ScenePlan:
     """The scene."""
     tiles: TileRange
     """The tiles of the mosaic."""
+    source: TileSource
+    """Where the tiles come from."""
 
     @classmethod
-    def of(cls, scene: Scene, zoom: int, max_tiles: int | None = None) -> "ScenePlan":
+    def of(
+        cls, scene: Scene, zoom: int, source: TileSource, max_tiles: int | None = None
+    ) -> "ScenePlan":
         """Plan a scene; ``max_tiles`` keeps a rectangle of so many tiles at its centre."""
         tiles = TileRange.covering(scene.bounds, zoom)
-        return cls(scene, tiles if max_tiles is None else central(tiles, max_tiles))
+        return cls(scene, tiles if max_tiles is None else central(tiles, max_tiles), source)
 
-    @property
+    @cached_property
     def lineage(self) -> dict[str, object]:
         """What decides the mosaic's pixels."""
         t = self.tiles
@@ -46,6 +51,7 @@ class ScenePlan:
             "scene": self.scene.id,
             "zoom": t.zoom,
             "tiles": [t.x0, t.y0, t.x1, t.y1],
+            **self.source.lineage(self.scene.id),
         }
 
     @property
@@ -56,6 +62,7 @@ class ScenePlan:
             "title": scene.id,
             **({"datetime": scene.acquired.isoformat()} if scene.acquired else {}),
             **({"cloud_cover": scene.cloud_cover} if scene.cloud_cover is not None else {}),
+            **({"attribution": self.source.attribution} if self.source.attribution else {}),
         }
 
     def shards(self) -> Iterator[tuple[tuple[int, int], Window]]:
@@ -121,7 +128,7 @@ def plan_harvest(
     store: str | Path,
     *,
     zoom: int,
-    zooms: tuple[int, int],
+    source: TileSource,
     max_tiles: int | None = None,
 ) -> HarvestPlan:
     """Plan a harvest, taking into account what the store already holds.
@@ -134,8 +141,8 @@ def plan_harvest(
         The mosaic store; it need not exist.
     zoom : int
         Zoom level.
-    zooms : tuple of int
-        Lowest and highest zoom of the source.
+    source : TileSource
+        Where the tiles come from.
     max_tiles : int, optional
         Most tiles of a scene; a rectangle at its centre is kept.
 
@@ -145,8 +152,10 @@ def plan_harvest(
         The zoom is out of the source's range.
     InputError
         No scenes, a scene named twice, or ``max_tiles`` less than one.
+    StoreError
+        The store holds a scene made with other settings; the difference is named.
     """
-    check_zoom(zoom, *zooms)
+    check_zoom(zoom, *source.zooms)
     if not scenes:
         raise InputError("no scenes to harvest: widen the box")
     ids = [scene.id for scene in scenes]
@@ -155,11 +164,13 @@ def plan_harvest(
         raise InputError(f"scenes given more than once: {', '.join(twice)}")
     if max_tiles is not None and max_tiles < 1:
         raise InputError(f"max_tiles {max_tiles} must be at least 1")
-    plans = tuple(ScenePlan.of(scene, zoom, max_tiles) for scene in scenes)
+    plans = tuple(ScenePlan.of(scene, zoom, source, max_tiles) for scene in scenes)
     pending = {}
     requests = 0
     for plan in plans:
         kept = find_scene(store, plan.scene.id)
+        if kept is not None:
+            refuse_other_lineage(kept, plan.lineage)
         done = done_shards(kept) if kept else None
         pending[plan.scene.id] = [
             (index, window) for index, window in plan.shards() if done is None or not done[index]

@@ -18,7 +18,7 @@ from typing import Any
 from distributed import Client, Scheduler, SchedulerPlugin, Worker, get_worker
 from distributed.utils import sync
 
-from srsat_dask.errors import InputError
+from srsat_dask.errors import InputError, SrsatError
 
 RATE = 50.0
 """Requests per second of the whole cluster, unless said otherwise: the article's loop made 4."""
@@ -35,6 +35,10 @@ _RECOVERY = 1.1
 
 _SLOWEST = 1 / 16
 """Share of the rate asked for that is always kept."""
+
+
+class RunEndedError(SrsatError):
+    """A task outlived its run; nobody waits for what it does."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +128,10 @@ class BucketPlugin(SchedulerPlugin):
         """Forget the bucket of a run."""
         self._buckets.pop(run, None)
 
-    def reserve(self, run: str, count: int) -> tuple[float, float]:
-        """Reserve requests for a worker."""
+    def reserve(self, run: str, count: int) -> tuple[float, float] | None:
+        """Reserve requests for a worker; None if the run has ended."""
         bucket = self._buckets.get(run)
-        # A task that outlives its run is about to end: it need not wait.
-        return (0.0, 0.0) if bucket is None else bucket.reserve(count, time.monotonic())
+        return None if bucket is None else bucket.reserve(count, time.monotonic())
 
     def slow_down(self, run: str, seconds: float) -> None:
         """Let every worker of a run wait."""
@@ -170,11 +173,15 @@ class Turnstile:
         self._lock = threading.Lock()
         self._due: deque[float] = deque()
 
+    def check(self) -> None:
+        """Raise `RunEndedError` if the run that the task belongs to has ended."""
+        self._reserve(0)
+
     def wait(self) -> None:
-        """Block until the next request may be sent."""
+        """Block until the next request may be sent; raise `RunEndedError` if none may be."""
         with self._lock:
             if not self._due:
-                wait, step = self._ask("srsat_reserve", count=self._count)
+                wait, step = self._reserve(self._count)
                 now = time.monotonic()
                 self._due.extend(now + wait + n * step for n in range(self._count))
             due = self._due.popleft()
@@ -187,6 +194,13 @@ class Turnstile:
         with self._lock:
             self._due.clear()
         self._ask("srsat_slow_down", seconds=seconds)
+
+    def _reserve(self, count: int) -> tuple[float, float]:
+        reserved = self._ask("srsat_reserve", count=count)
+        if reserved is None:
+            raise RunEndedError("the run that this task belongs to has ended")
+        wait, step = reserved
+        return float(wait), float(step)
 
     def _ask(self, question: str, **about: float) -> Any:
         handler = getattr(self._worker.scheduler, question)

@@ -62,6 +62,9 @@ class Reason(IntEnum):
         return Reason(code).name.lower().replace("_", " ")
 
 
+_UNREADABLE = (ValueError, RuntimeError, IndexError, EOFError)
+"""What Zarr and its codecs raise for a chunk that is cut short or altered."""
+
 TileStates = npt.NDArray[np.uint8]
 """`TileState` values of a rectangle of tiles, (rows, columns)."""
 
@@ -146,7 +149,7 @@ def digest(image: npt.NDArray[np.uint8], valid: npt.NDArray[np.uint8], states: T
 
 def written_shards(scene: StoreScene) -> npt.NDArray[np.bool_]:
     """Return which shards have been written whole, (shard_y, shard_x)."""
-    digests = np.asarray(scene.array("shard_digest")[:])
+    digests = _digests(scene)
     written: npt.NDArray[np.bool_] = np.any(digests != 0, axis=-1)
     return written
 
@@ -206,7 +209,7 @@ def failed_tiles(scene: StoreScene) -> list[FailedTile]:
 def fingerprint(scene: StoreScene) -> str:
     """Return the SHA-256 (hex) of what a scene is made from and of all its shards' digests."""
     whole = hashlib.sha256(json.dumps(scene.lineage, sort_keys=True).encode())
-    whole.update(np.asarray(scene.array("shard_digest")[:]).tobytes())
+    whole.update(_digests(scene).tobytes())
     return whole.hexdigest()
 
 
@@ -220,22 +223,43 @@ def forget_shards(scene: StoreScene, shards: Iterable[tuple[int, int]]) -> None:
 def torn_shards(scene: StoreScene) -> list[tuple[int, int]]:
     """Return the shards whose pixels, mask or tile states are not those that were written.
 
-    Reads every written shard and compares its digest; (row, column) of each that differs.
+    Reads every written shard and compares its digest; (row, column) of each that differs, or
+    that cannot be read.
     """
     written = written_shards(scene)
-    digests = np.asarray(scene.array("shard_digest")[:])
+    return [
+        index for index, window in scene.shards() if written[index] and not is_intact(scene, window)
+    ]
+
+
+def is_intact(scene: StoreScene, window: Window) -> bool:
+    """Return whether a shard reads back as it was written, by its digest."""
     group = scene.group()
-    torn = []
-    for index, window in scene.shards():
-        if written[index]:
-            parts = [
-                np.asarray(cast("zarr.Array[Any]", group[name])[at])
-                for name, at in (
-                    ("image", (slice(None), *window.slices)),
-                    ("valid", window.slices),
-                    ("tile_state", tile_slices(window)),
-                )
-            ]
-            if digest(*parts) != digests[index].tobytes():
-                torn.append(index)
-    return torn
+    try:
+        kept = _digests(scene)[window.y0 // scene.shard, window.x0 // scene.shard]
+        parts = [
+            np.asarray(cast("zarr.Array[Any]", group[name])[at])
+            for name, at in (
+                ("image", (slice(None), *window.slices)),
+                ("valid", window.slices),
+                ("tile_state", tile_slices(window)),
+            )
+        ]
+    except _UNREADABLE:
+        return False
+    return bool(digest(*parts) == kept.tobytes())
+
+
+def _digests(scene: StoreScene) -> npt.NDArray[np.uint8]:
+    """Return all digests; one that cannot be read is all zero, so its shard is pending."""
+    array = scene.array("shard_digest")
+    try:
+        return np.asarray(array[:])
+    except _UNREADABLE:
+        digests = np.zeros(array.shape, dtype=np.uint8)
+        for row, column in np.ndindex(array.shape[:2]):
+            try:
+                digests[row, column] = array[row, column]
+            except _UNREADABLE:
+                continue
+        return digests

@@ -213,7 +213,7 @@ def create_scene(
     """
     scene = find_scene(path, name)
     if scene is not None:
-        _refuse_other_lineage(scene, lineage)
+        refuse_other_lineage(scene, lineage)
         return scene
     root = _open(str(path), "r+") if _holds_something(path) else _make(path)
     group = root.create_group(name, overwrite=True)
@@ -306,7 +306,14 @@ def _make(path: str | Path) -> zarr.Group:
     return zarr.create_group(str(path), zarr_format=3, attributes={KEY: {"format": FORMAT}})
 
 
-def _refuse_other_lineage(scene: StoreScene, lineage: Lineage) -> None:
+def refuse_other_lineage(scene: StoreScene, lineage: Lineage) -> None:
+    """Raise if a scene that exists was made from anything else.
+
+    Raises
+    ------
+    StoreError
+        Names what differs.
+    """
     kept = scene.lineage
     wanted = json.loads(json.dumps(dict(lineage)))
     differing = sorted(k for k in {*kept, *wanted} if kept.get(k) != wanted.get(k))

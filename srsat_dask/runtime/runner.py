@@ -80,9 +80,13 @@ def run_shards(
         running[future] = key
         return future
 
+    def top_up() -> list[Any]:
+        # Asked anew each time: workers may come and go during a run.
+        room = (at_once or AHEAD * threads_of(client)) - len(running)
+        return [submit(*shard) for shard in islice(waiting, max(room, 0))]
+
     running: dict[Any, ShardKey] = {}
-    in_flight = at_once or AHEAD * threads_of(client)
-    futures = as_completed([submit(*shard) for shard in islice(waiting, in_flight)])
+    futures = as_completed(top_up())
     try:
         for future in futures:
             key = running.pop(future)
@@ -97,8 +101,7 @@ def run_shards(
             future.release()
             if error is not None:
                 raise error
-            for shard in islice(waiting, 1):
-                futures.add(submit(*shard))
+            futures.update(top_up())
             yield key, result
     finally:
         client.cancel(list(running))

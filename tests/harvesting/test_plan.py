@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from srsat_dask.errors import BoundsError, InputError, SourceError
 from srsat_dask.harvesting.plan import ScenePlan, central, plan_harvest
 from srsat_dask.harvesting.scene import Scene, draw
+from srsat_dask.harvesting.tellus import TellusSource
 from srsat_dask.mosaic.grid import TileRange
 from srsat_dask.mosaic.ledger import tile_slices
 
+SOURCE = TellusSource("http://127.0.0.1:9")
 SCENE = Scene("20181224060959386_AS1", (139.0, 35.6, 139.05, 35.64))
 
 
 def test_every_tile_of_the_scene_is_in_exactly_one_shard() -> None:
     """Last row and column included, and none twice."""
-    plan = ScenePlan.of(SCENE, 17)
+    plan = ScenePlan.of(SCENE, 17, SOURCE)
     seen: list[mercantile.Tile] = []
     for _, window in plan.shards():
         rows, columns = tile_slices(window)
@@ -49,7 +51,7 @@ def test_central_rectangle_is_inside_and_small_enough(rows: int, columns: int, m
 
 def test_new_store_has_everything_pending_and_is_not_made(tmp_path: Path) -> None:
     """Planning writes nothing."""
-    plan = plan_harvest([SCENE], tmp_path / "m.zarr", zoom=17, zooms=(9, 18))
+    plan = plan_harvest([SCENE], tmp_path / "m.zarr", zoom=17, source=SOURCE)
     assert plan.pending_shards == plan.shards > 1
     assert plan.tiles == len(list(mercantile.tiles(*SCENE.bounds, [17])))
     assert list(tmp_path.iterdir()) == []
@@ -59,7 +61,7 @@ def test_bad_requests_are_refused(tmp_path: Path) -> None:
     """Zoom, emptiness, doubles and a cap of nothing each get their own words."""
 
     def plan(scenes: list[Scene], zoom: int = 17, most: int | None = None) -> None:
-        plan_harvest(scenes, tmp_path / "m.zarr", zoom=zoom, zooms=(9, 18), max_tiles=most)
+        plan_harvest(scenes, tmp_path / "m.zarr", zoom=zoom, source=SOURCE, max_tiles=most)
 
     with pytest.raises(BoundsError, match="zoom 19 is out of range"):
         plan([SCENE], zoom=19)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from srsat_dask.errors import InputError
 from srsat_dask.harvesting import http
-from srsat_dask.harvesting.politeness import Bucket, Gate, Politeness
+from srsat_dask.harvesting.politeness import Bucket, Gate, Politeness, RunEndedError
 from srsat_dask.runtime.clusters import connect
 
 
@@ -169,3 +169,22 @@ def test_refusal_of_one_worker_slows_the_others(client: Client) -> None:
         gate.close(client)
     assert len(arrivals) == 7
     assert min(arrivals[1:]) - arrivals[0] >= 0.9
+
+
+def test_task_that_outlives_its_run_asks_for_nothing_more(client: Client) -> None:
+    """After the run is closed its tasks may neither fetch nor write."""
+
+    def late(gate: Gate) -> list[str]:
+        turnstile = gate.enter(1)
+        said = []
+        for step in (turnstile.wait, turnstile.check):
+            try:
+                step()
+            except RunEndedError:
+                said.append("ended")
+        return said
+
+    gate = Gate("run", Politeness())
+    gate.open(client)
+    gate.close(client)
+    assert client.submit(late, gate, pure=False).result() == ["ended", "ended"]

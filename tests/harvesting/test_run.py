@@ -1,5 +1,6 @@
 """Harvests against a real server: every tile arrives, once, and ends in a recorded state."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -145,8 +146,38 @@ def test_other_settings_on_the_same_store_are_refused(
 ) -> None:
     """Another zoom of the same scene is never mixed in."""
     harvest([scene], tmp_path / "m.zarr", zoom=16, progress=False)
-    with pytest.raises(StoreError, match="zoom was 16, is now 15"):
-        harvest([scene], tmp_path / "m.zarr", zoom=15, progress=False)
+    for zoom in (15, 18):
+        with pytest.raises(StoreError, match=f"zoom was 16, is now {zoom}"):
+            harvest([scene], tmp_path / "m.zarr", zoom=zoom, progress=False)
+
+
+def test_damaged_shard_is_fetched_whole_when_a_tile_of_it_failed(
+    landscape: Sandbox,
+    scene: Scene,
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mending one tile must not sign pixels that were lost meanwhile."""
+    store, fetch, asked = tmp_path / "m.zarr", TellusSource.fetch, []
+
+    def failing(self: TellusSource, name: str, zoom: int, x: int, y: int) -> object:
+        asked.append((x, y))
+        if len(asked) == 5:
+            raise TileError("status 500")
+        return fetch(self, name, zoom, x, y)
+
+    monkeypatch.setattr(TellusSource, "fetch", failing)
+    harvest([scene], store, zoom=17, progress=False)
+    tiles = len(asked)
+    shutil.rmtree(store / scene.id / "image" / "c")
+    harvest([scene], store, zoom=17, progress=False)
+    assert len(asked) == 2 * tiles
+    expected = whole(landscape, scene, 17)
+    np.testing.assert_array_equal(
+        open_mosaic(store)[scene.id]["image"].values,
+        np.where(expected[..., 3] != 0, expected[..., :3].transpose(2, 0, 1), 0),
+    )
 
 
 def test_scenes_by_id(scene: Scene) -> None:
@@ -161,8 +192,8 @@ def test_token_is_in_no_graph(scene: Scene, client: Client, tmp_path: Path) -> N
     from distributed.protocol import serialize
     from distributed.protocol.pickle import dumps
 
-    plan = run.plan_harvest([scene], tmp_path / "m.zarr", zoom=16, zooms=(9, 18))
-    for thing in (TellusSource(), *run._shards(plan, tmp_path / "m.zarr", TellusSource())):
+    plan = run.plan_harvest([scene], tmp_path / "m.zarr", zoom=16, source=TellusSource())
+    for thing in (TellusSource(), *run._shards(plan, tmp_path / "m.zarr")):
         assert b"let-me-in" not in dumps(thing)
     assert "let-me-in" not in repr(serialize(TellusSource()))
 

@@ -19,7 +19,7 @@ from srsat_dask.harvesting.decoding import decode_tile
 from srsat_dask.harvesting.http import get_tile
 from srsat_dask.harvesting.scene import TileError
 from srsat_dask.harvesting.tellus import TellusSource
-from srsat_dask.sandbox import Sandbox
+from srsat_dask.sandbox import Sandbox, landscape_scenes
 
 JAPAN = (138.0, 35.2, 140.5, 37.1)
 Answer = tuple[int, dict[str, str], bytes]
@@ -235,3 +235,33 @@ def test_any_mode_becomes_rgba(mode: str) -> None:
     assert tile.shape == (256, 256, 4)
     assert tile.dtype == np.uint8
     assert (tile[..., 3] == 255).all() or mode in {"RGBA", "LA"}
+
+
+def test_body_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte at a time never times out a single read, so the whole has a deadline."""
+    monkeypatch.setattr(http, "DEADLINE", 0.3)
+    monkeypatch.setattr(http, "_BODY_TRIES", 1)
+    with (
+        Sandbox(
+            landscape_scenes(1, size_m=100),
+            faults={"rules": [{"drip": 200}]},
+        ) as sandbox,
+        pytest.raises(TileError, match=r"bytes in 0\.3 s"),
+    ):
+        get_tile(f"{sandbox.url}/ASNARO-1/thumbs/{sandbox.scenes[0].entity_id}.png", None)
+
+
+def test_errors_do_not_carry_the_token_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Dask would pickle of a failure holds no header."""
+    from distributed.core import error_message
+
+    monkeypatch.setattr(http, "_BODY_TRIES", 1)
+    monkeypatch.setattr(http, "BACKOFF", 0)
+    http.session.cache_clear()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(TileError) as caught:
+        get_tile(f"{url}/t.png", "very-secret-token")
+    http.session.cache_clear()
+    assert "very-secret-token" not in repr(error_message(caught.value))

@@ -1,6 +1,7 @@
 """The ledger knows what became of every tile and shard, and notices altered ones."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from srsat_dask.mosaic.ledger import (
     TileState,
     done_shards,
     fingerprint,
+    forget_shards,
     state_counts,
+    tiles_to_do,
     torn_shards,
     write_shard,
     written_shards,
@@ -64,6 +67,26 @@ def test_altered_shard_is_found(make_scene: MakeScene, array: str) -> None:
     changed = scene.array(array, "r+")
     changed[(0,) * changed.ndim] = changed[(0,) * changed.ndim] ^ 1
     assert torn_shards(scene) == [(0, 0)]
+
+
+@pytest.mark.parametrize("keep", [0, 20])
+def test_torn_file_is_found_and_not_tripped_over(make_scene: MakeScene, keep: int) -> None:
+    """A shard's file that was cut short is torn; one of the ledger's makes its shard pending."""
+    scene = make_scene(rows=2, columns=4)
+    shard = Path(scene.store, "scene", "image", "c", "0", "0", "1")
+    shard.write_bytes(shard.read_bytes()[:keep])
+    assert torn_shards(scene) == [(0, 1)]
+    ledger_file = Path(scene.store, "scene", "shard_digest", "c", "0", "0", "0")
+    ledger_file.write_bytes(ledger_file.read_bytes()[:keep])
+    assert written_shards(scene).tolist() == [[False, True]]
+
+
+def test_forgotten_shard_is_pending_again(make_scene: MakeScene) -> None:
+    """Repair leaves the work to the next run."""
+    scene = make_scene(rows=2, columns=4)
+    forget_shards(scene, [(0, 1)])
+    assert written_shards(scene).tolist() == [[True, False]]
+    assert tiles_to_do(scene).tolist() == [[False, False, True, True]] * 2
 
 
 def test_fingerprint_follows_the_pixels(make_scene: MakeScene) -> None:
