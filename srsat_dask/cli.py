@@ -287,7 +287,9 @@ def upscale(options: argparse.Namespace) -> int:
         raise InputError(f"{output} must end in .zarr or .tif")
     if output.exists() and output.resolve() == Path(options.input).resolve():
         raise InputError(f"{output} is the input itself: give another path for the output")
-    plan = plan_upscale(options.input, options.model, options.engine)
+    plan = plan_upscale(
+        options.input, options.model, options.engine, allow_partial=options.allow_partial
+    )
     if to_raster:
         check_target(output)
         if len(plan.scenes) > 1:
@@ -304,7 +306,13 @@ def upscale(options: argparse.Namespace) -> int:
         return DONE
     store = output.with_suffix(".partial.zarr") if to_raster else output
     with _cluster(options.cluster):
-        report = upscale_store(options.input, store, plan.model, engine=options.engine)
+        report = upscale_store(
+            options.input,
+            store,
+            plan.model,
+            engine=options.engine,
+            allow_partial=options.allow_partial,
+        )
     _say(
         f"{report.computed} of {report.shards} shards, {report.pixels / 1e6:.1f} Mpx"
         f" in {report.seconds:.1f} s"
@@ -322,7 +330,8 @@ def export(options: argparse.Namespace) -> int:
     """Write a scene as a Cloud-Optimized GeoTIFF."""
     from srsat_dask.products.cog import export as export_cog
 
-    _say(f"{export_cog(options.store, options.output)} is written")
+    made = export_cog(options.store, options.output, allow_partial=options.allow_partial)
+    _say(f"{made} is written")
     return DONE
 
 
@@ -464,11 +473,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_engine(one)
     one.add_argument("--dry-run", action="store_true", help="say what would be done")
+    _add_allow_partial(one)
     _add_cluster(one)
 
     one = command("export", export)
     one.add_argument("store", metavar="STORE", help="store with one scene, or STORE/SCENE")
     one.add_argument("output", metavar="OUT.tif")
+    _add_allow_partial(one)
     return parser
 
 
@@ -501,6 +512,14 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         default="local",
         metavar="PROFILE",
         help="local (default), threads, a scheduler address, or a YAML file",
+    )
+
+
+def _add_allow_partial(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="take scenes that are not harvested whole; what is missing stays missing",
     )
 
 

@@ -562,6 +562,43 @@ def test_export(srsat: Srsat, tmp_path: Path, make_scene: MakeScene) -> None:
     assert cog_validate(tmp_path / "o.tif")[0]
 
 
+def test_scene_that_is_not_whole_needs_an_option(
+    srsat: Srsat, tmp_path: Path, model: Path, make_scene: MakeScene
+) -> None:
+    """Export and upscaling say how much is missing, and go on with ``--allow-partial``."""
+    scene = make_scene(rows=1, columns=3)
+    scene.array("shard_digest", "r+")[0, 1] = 0
+    given = ("--model", model, *THREADS)
+    for command in (
+        ("export", scene.store, tmp_path / "e.tif"),
+        ("upscale", scene.store, tmp_path / "u.zarr", *given),
+        ("upscale", scene.store, tmp_path / "u.tif", *given),
+    ):
+        assert_refused(srsat(*command), "1 of 2 shards are not done, .* run the harvest again")
+        assert not Path(command[2]).exists()
+        assert srsat(*command, "--allow-partial").status == 0
+        assert Path(command[2]).exists()
+
+
+def test_left_over_of_another_input_is_not_exported(
+    srsat: Srsat, tmp_path: Path, model: Path, raster: Path
+) -> None:
+    """What another input's interrupted run left beside the GeoTIFF is refused by its name."""
+    left = tmp_path / "o.partial.zarr"
+    given = ("--model", model, *THREADS)
+    other = write_raster(tmp_path / "other.tif", np.zeros((3, 40, 56), np.uint8))
+    assert srsat("upscale", other, left, *given).status == 0
+    ended = srsat("upscale", raster, tmp_path / "o.tif", *given)
+    assert_last_line_of_run(ended, r"o\.partial\.zarr holds scenes .*: other; delete it")
+    assert not (tmp_path / "o.tif").exists()
+    assert [scene.name for scene in scenes_of(left)] == ["other"]
+
+
+def assert_last_line_of_run(ended: Ended, said: str) -> None:
+    *_, last = ended.err.splitlines()
+    assert_refused(Ended(ended.status, ended.out, f"{last}\n"), said)
+
+
 def test_evaluate_writes_json_and_figure(
     srsat: Srsat, tmp_path: Path, model: Path, raster: Path, rng: np.random.Generator
 ) -> None:

@@ -175,6 +175,28 @@ def open_inputs(path: str | Path, *, georeferenced: bool = True) -> list[Readabl
     return [RasterScene.open(path, georeferenced=georeferenced)]
 
 
+def check_finished(scene: ReadableScene, *, allow_partial: bool = False) -> None:
+    """Refuse a scene of a mosaic store that is not done, unless that is what is wanted.
+
+    Raises
+    ------
+    StoreError
+        Shards are not written yet, or hold tiles that failed.
+    """
+    if allow_partial or not isinstance(scene, MosaicScene):
+        return
+    done = ledger.done_shards(scene)
+    if done.all():
+        return
+    failed = ledger.state_counts(scene)[ledger.TileState.FAILED.name.lower()]
+    command = "harvest" if scene.lineage.get("kind") == "harvest" else "command that made it"
+    raise StoreError(
+        f"{scene.store}/{scene.name} is not whole: {int((~done).sum())} of {done.size} shards are"
+        f" not done, {failed} tiles failed; run the {command} again, or take it as far as it is"
+        " with --allow-partial (allow_partial=True)"
+    )
+
+
 def read_mirrored(
     scene: ReadableScene, window: Window, margin: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
@@ -218,6 +240,7 @@ __all__ = [
     "MosaicScene",
     "RasterScene",
     "ReadableScene",
+    "check_finished",
     "open_inputs",
     "read_mirrored",
 ]

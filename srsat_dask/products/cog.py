@@ -14,7 +14,7 @@ import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from srsat_dask.errors import InputError, StoreError
-from srsat_dask.mosaic.inputs import MosaicScene, open_inputs
+from srsat_dask.mosaic.inputs import MosaicScene, check_finished, open_inputs
 from srsat_dask.mosaic.store import Lineage
 from srsat_dask.runtime.progress import track
 
@@ -23,7 +23,13 @@ _ENDINGS = {".tif", ".tiff"}
 _TAG = "SRSAT_"
 
 
-def export(store: str | Path, output: str | Path, *, progress: bool = True) -> Path:
+def export(
+    store: str | Path,
+    output: str | Path,
+    *,
+    allow_partial: bool = False,
+    progress: bool = True,
+) -> Path:
     """Write a scene of a mosaic store as a Cloud-Optimized GeoTIFF.
 
     The pixels pass through shard by shard; GDAL's COG driver then lays them out with overviews
@@ -35,6 +41,8 @@ def export(store: str | Path, output: str | Path, *, progress: bool = True) -> P
         A mosaic store with one scene, or ``STORE/SCENE``.
     output : str or Path
         The file to write, ending in ``.tif``; an earlier export of the same scene is replaced.
+    allow_partial : bool
+        Take a scene with shards that are not done too; they are missing pixels in the file.
     progress : bool
         Show progress on stderr.
 
@@ -48,11 +56,13 @@ def export(store: str | Path, output: str | Path, *, progress: bool = True) -> P
     InputError
         Another ending, a folder that does not exist, or a store of several scenes.
     StoreError
-        Not a mosaic store, or the file exists and is not an export of the same scene.
+        Not a mosaic store, a scene that is not done, or the file exists and is not an export of
+        the same scene.
     """
     target = check_target(output)
     scene = _only_scene(store)
     holds_export(target, scene.lineage)
+    check_finished(scene, allow_partial=allow_partial)
     # Beside the target, so that the last step is a rename and space runs out here, not there.
     with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         flat, cog = Path(folder, "flat.tif"), Path(folder, "cog.tif")

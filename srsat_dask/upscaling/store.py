@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from srsat_dask import __version__
-from srsat_dask.errors import InputError
+from srsat_dask.errors import InputError, StoreError
 from srsat_dask.model.engines import ENGINES, get_upscaler
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_window
-from srsat_dask.mosaic.inputs import ReadableScene, open_inputs, read_mirrored
+from srsat_dask.mosaic.inputs import ReadableScene, check_finished, open_inputs, read_mirrored
 from srsat_dask.mosaic.ledger import done_shards, write_shard
-from srsat_dask.mosaic.store import Lineage, StoreScene, create_scene, shard_side
+from srsat_dask.mosaic.store import Lineage, StoreScene, create_scene, scenes_of, shard_side
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime.clusters import current_client
 from srsat_dask.runtime.progress import track
@@ -109,6 +109,8 @@ def plan_upscale(
     source: "str | Path",
     model: "str | PathLike[str] | keras.Model | ModelFile",
     engine: str = "auto",
+    *,
+    allow_partial: bool = False,
 ) -> UpscalePlan:
     """Check the arguments of an upscaling and say what it will do.
 
@@ -116,12 +118,15 @@ def plan_upscale(
     ------
     InputError
         The input, the model or the engine cannot be used, or an image is smaller than the halo.
+    StoreError
+        A scene of a mosaic store that is not done, unless ``allow_partial``.
     """
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r} is unknown: give one of {', '.join(ENGINES)}")
     file = ModelFile.open(model)
     scenes = tuple(open_inputs(source))
     for scene in scenes:
+        check_finished(scene, allow_partial=allow_partial)
         height, width = scene.shape
         if min(height, width) < file.spec.halo:
             raise InputError(
@@ -137,6 +142,7 @@ def upscale_store(
     model: "str | PathLike[str] | keras.Model | ModelFile" = "srcnn-x4",
     *,
     engine: str = "auto",
+    allow_partial: bool = False,
     progress: bool = True,
 ) -> UpscaleReport:
     """Super-resolve a mosaic store or a raster into a store, on the current Dask client.
@@ -151,6 +157,8 @@ def upscale_store(
         A ``.keras`` file, the name of a bundled model, or what :func:`srsat_dask.train` returned.
     engine : {"auto", "openvino", "keras"}
         What computes the network.
+    allow_partial : bool
+        Take scenes with shards that are not done too; what is missing there stays missing.
     progress : bool
         Show progress on stderr.
 
@@ -164,14 +172,16 @@ def upscale_store(
     InputError
         Something cannot be used; nothing has been computed.
     StoreError
-        The output holds something else, or was made from other inputs, weights or settings.
+        A scene is not done, or the output holds something else, or was made from other inputs,
+        weights or settings.
     ShardError
         A task failed; run it again to go on from there.
     """
     start = time.monotonic()
-    plan = plan_upscale(source, model, engine)
+    plan = plan_upscale(source, model, engine, allow_partial=allow_partial)
     if Path(source).resolve() == Path(output).resolve():
         raise InputError(f"{output} is the input itself: give another path for the output")
+    _refuse_others(output, plan)
     report = UpscaleReport(str(output), [scene.name for scene in plan.scenes], plan.shards)
     shards: list[tuple[ShardKey, tuple[ReadableScene, StoreScene, Window]]] = []
     for scene in plan.scenes:
@@ -197,6 +207,24 @@ def upscale_store(
             bar.advance(note=f"{report.pixels / 1e6 / (time.monotonic() - start):.2f} Mpx/s")
     report.seconds = time.monotonic() - start
     return report
+
+
+def _refuse_others(output: "str | Path", plan: UpscalePlan) -> None:
+    """Refuse an output with scenes that this plan does not make: they would be mixed."""
+    place = Path(output)
+    if not (place.is_dir() and any(place.iterdir())):
+        return
+    names = {scene.name for scene in plan.scenes}
+    others = [
+        scene.name
+        for scene in scenes_of(place)
+        if scene.name not in names or scene.lineage.get("kind") != "upscale"
+    ]
+    if others:
+        raise StoreError(
+            f"{output} holds scenes that are not made from this input: {', '.join(others)};"
+            " delete it or give another path"
+        )
 
 
 def upscale_shard(

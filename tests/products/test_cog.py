@@ -122,12 +122,16 @@ def test_rotated_ground_survives(tmp_path: Path, rng: np.random.Generator) -> No
 
 
 def test_shard_that_is_not_written_is_missing_in_the_raster(tmp_path: Path) -> None:
-    """A harvest cut short exports as far as it went."""
+    """A harvest cut short is refused, and exports as far as it went if that is asked for."""
     ground = Georeference("EPSG:32654", Affine(1, 0, 4e5, 0, -1, 3.9e6), 512, 1024)
     scene = create_scene(tmp_path / "m.zarr", "s", georeference=ground, lineage={}, shard=512)
     _, window = next(scene.shards())
     write_shard(scene, window, np.full((3, 512, 512), 9, np.uint8), np.ones((512, 512), np.uint8))
-    with rasterio.open(export(scene.store, tmp_path / "s.TIFF", progress=False)) as raster:
+    target = tmp_path / "s.TIFF"
+    with pytest.raises(StoreError, match="1 of 2 shards are not done, 0 tiles failed; run the"):
+        export(scene.store, target, progress=False)
+    assert not target.exists()
+    with rasterio.open(export(scene.store, target, allow_partial=True, progress=False)) as raster:
         mask = raster.dataset_mask()
     assert mask[:, :512].all()
     assert not mask[:, 512:].any()

@@ -16,7 +16,7 @@ from srsat_dask.model.engines import get_upscaler
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_image
 from srsat_dask.mosaic.inputs import MosaicScene
-from srsat_dask.mosaic.ledger import done_shards, torn_shards, write_shard
+from srsat_dask.mosaic.ledger import TileState, done_shards, torn_shards, write_shard
 from srsat_dask.mosaic.store import open_mosaic, scenes_of
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime.clusters import connect
@@ -140,6 +140,42 @@ def test_other_weights_or_other_pixels_are_refused(
     write_shard(scene, Window(0, 512, 0, 512), image, valid.astype(np.uint8))
     with pytest.raises(StoreError, match=r"made from other inputs .*input was"):
         upscale_store(scene.store, output, files[4], progress=False)
+
+
+def test_output_with_other_scenes_is_refused(
+    make_scene: MakeScene, files: dict[int, ModelFile], client: Client, tmp_path: Path
+) -> None:
+    """A store of another input or of another kind is named and left as it was."""
+    scene = make_scene("one", 1, 1)
+    make_scene("two", 1, 1, store="other.zarr")
+    output = tmp_path / "sr.zarr"
+    upscale_store(tmp_path / "other.zarr", output, files[2], progress=False)
+    with pytest.raises(StoreError, match=r"not made from this input: two; delete it or give"):
+        upscale_store(scene.store, output, files[2], progress=False)
+    assert [kept.name for kept in scenes_of(output)] == ["two"]
+    make_scene("one", 1, 1, store="harvested.zarr", seed=3)
+    with pytest.raises(StoreError, match=r"not made from this input: one;"):
+        upscale_store(scene.store, tmp_path / "harvested.zarr", files[2], progress=False)
+
+
+def test_harvest_that_is_not_whole_is_refused(
+    make_scene: MakeScene, files: dict[int, ModelFile], client: Client, tmp_path: Path
+) -> None:
+    """Shards to do and failed tiles are counted; as far as it went is taken if asked for."""
+    scene = make_scene()
+    scene.array("shard_digest", "r+")[0, 0] = 0
+    scene.array("tile_state", "r+")[2, 3] = TileState.FAILED
+    said = r"2 of 4 shards are not done, 1 tiles failed; run the harvest again"
+    with pytest.raises(StoreError, match=said):
+        plan_upscale(scene.store, files[2])
+    with pytest.raises(StoreError, match=said):
+        upscale_store(scene.store, tmp_path / "sr.zarr", files[2], progress=False)
+    assert not (tmp_path / "sr.zarr").exists()
+    assert plan_upscale(scene.store, files[2], allow_partial=True).shards == 1
+    report = upscale_store(
+        scene.store, tmp_path / "sr.zarr", files[2], allow_partial=True, progress=False
+    )
+    assert report.computed == 1
 
 
 def test_empty_shards_need_no_engine(
