@@ -55,14 +55,14 @@ def demo(options: argparse.Namespace) -> int:
     """Run the whole pipeline against the sandbox."""
     from srsat_dask.demo import run_demo
 
-    run_demo(
+    failures = run_demo(
         options.output,
         scenes=options.scene or [],
         scale=options.scale,
         train_minutes=options.train_minutes,
         cluster=options.cluster,
     )
-    return DONE
+    return _list_failures(failures)
 
 
 def sandbox(options: argparse.Namespace) -> int:
@@ -155,9 +155,7 @@ def harvest(options: argparse.Namespace) -> int:
         )
     counts = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
     _say(f"{report.fetched} tiles in {report.seconds:.1f} s ({counts or 'nothing to do'})")
-    for failure in report.failures:
-        _say(f"failed: {failure.scene} {failure.zoom}/{failure.x}/{failure.y}: {failure.reason}")
-    return RECORDED_FAILURES if report.failures else DONE
+    return _list_failures(report.failures)
 
 
 def status(options: argparse.Namespace) -> int:
@@ -347,6 +345,12 @@ def _cluster(profile: str) -> Iterator[None]:
             # Workers are stopped in the middle of their tasks: that they say so is of no use.
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
             raise
+
+
+def _list_failures(failures: Sequence[Any]) -> int:
+    for failure in failures:
+        _say(f"failed: {failure.scene} {failure.zoom}/{failure.x}/{failure.y}: {failure.reason}")
+    return RECORDED_FAILURES if failures else DONE
 
 
 def _search(options: argparse.Namespace) -> list[Any]:

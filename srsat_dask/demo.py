@@ -15,7 +15,7 @@ from rich.table import Table
 
 from srsat_dask.errors import InputError
 from srsat_dask.evaluation.report import Evaluation, evaluate
-from srsat_dask.harvesting.run import harvest, search
+from srsat_dask.harvesting.run import TileFailed, harvest, search
 from srsat_dask.harvesting.scene import Scene, draw
 from srsat_dask.harvesting.tellus import TOKEN, URL
 from srsat_dask.mosaic.store import open_store, scenes_of
@@ -35,6 +35,9 @@ LANDSCAPE_SCENES = 8
 LANDSCAPE_SIDE = 1200.0
 """Side of a scene of the landscape in metres."""
 
+MARKER = ".srsat-demo"
+"""File that says that a folder's products are the demo's, to be replaced by the next one."""
+
 DRAWN = 2
 """Scenes drawn from what the search finds."""
 
@@ -46,7 +49,7 @@ def run_demo(
     scale: int = 4,
     train_minutes: float = 2.0,
     cluster: Profile = "local",
-) -> Path:
+) -> list[TileFailed]:
     """Search, harvest, train, evaluate, upscale and export; products of an earlier demo go.
 
     Parameters
@@ -65,18 +68,26 @@ def run_demo(
 
     Returns
     -------
-    Path
-        The folder.
+    list of TileFailed
+        The tiles that could not be harvested; what was made of the others is complete.
+
+    Raises
+    ------
+    InputError
+        The folder holds files with the products' names that no demo made, or ``scenes`` lie
+        among the products.
     """
     if not train_minutes > 0:
         raise InputError(f"--train-minutes {train_minutes} must be more than 0")
+    folder = Path(output)
+    products = _Products(folder)
+    products.check(scenes)
     providers = (
         open_scenes(scenes) if scenes else landscape_scenes(LANDSCAPE_SCENES, size_m=LANDSCAPE_SIDE)
     )
     zooms = {s.entity_id: s.native_zoom for s in providers if isinstance(s, RasterScene)}
-    folder = Path(output)
-    products = _Products(folder)
     products.clear()
+    failures: list[TileFailed] = []
     clock = _Clock()
     token = secrets.token_urlsafe(16)
     with Sandbox(providers, token=token) as sandbox, _environment({URL: sandbox.url, TOKEN: token}):
@@ -86,7 +97,8 @@ def run_demo(
                 found = _search(zooms, [provider.bounds for provider in providers])
             with clock.time("harvest"):
                 for scene in found:
-                    harvest([scene], products.mosaic, zoom=zooms.get(scene.id, ZOOM))
+                    harvested = harvest([scene], products.mosaic, zoom=zooms.get(scene.id, ZOOM))
+                    failures += harvested.failures
             with clock.time("train"):
                 model = train(
                     products.mosaic, scale=scale, minutes=train_minutes, model_path=products.model
@@ -94,7 +106,9 @@ def run_demo(
             with clock.time("evaluate"):
                 report = evaluate(products.mosaic, products.model, figure=products.comparison)
             with clock.time("upscale"):
-                made = upscale_store(products.mosaic, products.upscaled, model)
+                made = upscale_store(
+                    products.mosaic, products.upscaled, model, allow_partial=bool(failures)
+                )
         with clock.time("export"):
             shown = scenes_of(products.upscaled)[0]  # the one that comparison.png shows
             export(f"{products.upscaled}/{shown.name}", products.raster)
@@ -102,7 +116,7 @@ def run_demo(
         json.dumps({**report.as_dict(), "timings": clock.seconds}, indent=2) + "\n"
     )
     _close(report, clock, made.pixels, products)
-    return folder
+    return failures
 
 
 class _Products:
@@ -111,20 +125,44 @@ class _Products:
     def __init__(self, folder: Path) -> None:
         self.mosaic = folder / "mosaic.zarr"
         self.model = folder / "model.keras"
+        self.history = folder / "model.history.json"
+        self.curve = folder / "model.curve.png"
         self.upscaled = folder / "sr.zarr"
         self.raster = folder / "sr.tif"
         self.comparison = folder / "comparison.png"
         self.report = folder / "report.json"
 
+    def check(self, scenes: Sequence[str | Path]) -> None:
+        """Refuse a folder whose files no demo made, and scenes that clearing would remove."""
+        paths: list[Path] = list(vars(self).values())
+        folder = self.mosaic.parent
+        if not (folder / MARKER).exists():
+            found = [path.name for path in paths if os.path.lexists(path)]
+            if found:
+                raise InputError(
+                    f"{folder} holds {', '.join(found)}, which no demo made: give another --output"
+                )
+        for scene in scenes:
+            if any(Path(scene).resolve().is_relative_to(path.resolve()) for path in paths):
+                raise InputError(
+                    f"{scene} lies among the products of the demo, which it would replace:"
+                    " give another --output"
+                )
+
     def clear(self) -> None:
-        """Make the folder and remove an earlier demo's products; refuse what is not ours."""
-        self.mosaic.parent.mkdir(parents=True, exist_ok=True)
-        for store in (self.mosaic, self.upscaled):
+        """Make and mark the folder, and remove an earlier demo's products."""
+        folder = self.mosaic.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        stores = (self.mosaic, self.upscaled)
+        for store in stores:
             if store.exists():
                 open_store(store)
-                shutil.rmtree(store)
-        for file in (self.model, self.raster, self.comparison, self.report):
-            file.unlink(missing_ok=True)
+        (folder / MARKER).write_text("made by 'srsat demo', which replaces its products here\n")
+        for path in vars(self).values():
+            if path in stores and path.exists():
+                shutil.rmtree(path)
+            elif path not in stores:
+                path.unlink(missing_ok=True)
 
 
 class _Clock:
