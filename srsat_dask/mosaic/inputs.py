@@ -7,6 +7,7 @@ a name, a size, a georeference, a fingerprint and ``read(window)``.
 import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -123,9 +124,8 @@ class RasterScene:
             return Georeference(crs, raster.transform, raster.height, raster.width)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the file's bytes."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """Return the SHA-256 of the file and of all that GDAL reads with it."""
+        return raster_digest(self.path)
 
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Return red, green, blue (3, y, x) and ``valid`` (y, x) of a window inside the raster."""
@@ -137,6 +137,51 @@ class RasterScene:
                 image = raster.read(RGB, window=part)
                 valid = raster.dataset_mask(window=part) != 0
         return image, valid
+
+
+def raster_digest(path: str | Path) -> str:
+    """Return the SHA-256 (hex) of a raster and of the files that GDAL reads with it.
+
+    Masks, world files and other metadata beside it, and what a VRT draws from, decide pixels as
+    much as the file itself does. A copy elsewhere has the same digest.
+    """
+    parts = tuple(_parts(str(path)))
+    return _digest(tuple((part, *_version(part)) for part in parts))
+
+
+def _parts(path: str) -> list[str]:
+    """Return a raster's files, those of a VRT's sources too, in GDAL's order."""
+    found: dict[str, None] = {}
+    waiting = [path]
+    while waiting:
+        part = waiting.pop(0)
+        if part in found or not Path(part).is_file():
+            continue
+        found[part] = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with rasterio.open(part) as raster:
+                    waiting += raster.files
+        except RasterioIOError:
+            if part == path:
+                raise
+    return list(found)
+
+
+def _version(path: str) -> tuple[int, int]:
+    kept = Path(path).stat()
+    return kept.st_mtime_ns, kept.st_size
+
+
+@lru_cache(maxsize=4096)
+def _digest(parts: tuple[tuple[str, int, int], ...]) -> str:
+    whole = hashlib.sha256()
+    for path, _, _ in parts:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                whole.update(block)
+    return whole.hexdigest()
 
 
 def open_inputs(path: str | Path, *, georeferenced: bool = True) -> list[ReadableScene]:
@@ -242,5 +287,6 @@ __all__ = [
     "ReadableScene",
     "check_finished",
     "open_inputs",
+    "raster_digest",
     "read_mirrored",
 ]

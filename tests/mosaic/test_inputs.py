@@ -1,12 +1,14 @@
 """Inputs are stores, scenes of stores and rasters; what cannot be used is refused in one line."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +101,28 @@ def test_fingerprint_of_a_raster_is_its_content(tmp_path: Path) -> None:
     same = RasterScene.open(write_raster(tmp_path / "b.tif", image))
     other = RasterScene.open(write_raster(tmp_path / "c.tif", image + 1))
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
+
+
+def test_fingerprint_of_a_raster_holds_all_that_gdal_reads(tmp_path: Path) -> None:
+    """A mask or metadata beside the file, and the file a VRT draws from, change it too."""
+    image = np.full((3, 8, 8), 9, np.uint8)
+    path = write_raster(tmp_path / "a.tif", image)
+    vrt, outer = tmp_path / "a.vrt", tmp_path / "outer.vrt"
+    rasterio.shutil.copy(path, vrt, driver="VRT")
+    rasterio.shutil.copy(vrt, outer, driver="VRT")
+    scenes = [RasterScene.open(each) for each in (path, vrt, outer)]
+    seen = [[scene.fingerprint() for scene in scenes]]
+    assert seen[0] == [scene.fingerprint() for scene in scenes]
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as raster:
+        raster.write_mask(np.eye(8, dtype=np.uint8) * np.uint8(255))
+    assert (tmp_path / "a.tif.msk").exists()
+    seen.append([scene.fingerprint() for scene in scenes])
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset/>")
+    seen.append([scene.fingerprint() for scene in scenes])
+    write_raster(path, image + 1)
+    seen.append([scene.fingerprint() for scene in scenes])
+    for before, after in pairwise(seen):
+        assert all(one != other for one, other in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize(
