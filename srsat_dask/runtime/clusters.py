@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 import yaml
@@ -23,6 +24,8 @@ CLUSTERS = {
 """Kinds of cluster that a YAML profile may name, and the class behind each."""
 
 _CONNECT_TIMEOUT = "15s"
+_WORKER_TIMEOUT = 300.0
+"""Seconds to wait for the first worker of a cluster that a YAML profile scales."""
 
 Profile = str | Path
 
@@ -48,9 +51,9 @@ def connect(profile: Profile = "local") -> Client:
     Raises
     ------
     InputError
-        An unknown profile, or a YAML file with unknown keys.
+        An unknown profile, an address that is none, or a YAML file with unknown keys or options.
     UnreachableError
-        No scheduler answers at the address.
+        No scheduler answers at the address, or no worker of a scaled cluster came.
     """
     name = str(profile)
     if name == "local":
@@ -59,10 +62,15 @@ def connect(profile: Profile = "local") -> Client:
         return _start(LocalCluster, {"processes": False})
     if "://" in name:
         try:
+            _check_address(name)
             return Client(name, timeout=_CONNECT_TIMEOUT)
         except (OSError, TimeoutError) as error:
             raise UnreachableError(
                 f"no Dask scheduler answers at {name}: start one with 'dask scheduler'"
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f"{name} is not a scheduler's address ({error}): give one such as tcp://host:8786"
             ) from error
     if name.endswith((".yaml", ".yml")):
         return _connect_yaml(Path(profile))
@@ -89,8 +97,25 @@ def threads_of(client: Client) -> int:
     return max(sum(int(n) for n in client.nthreads().values()), 1)
 
 
+def _check_address(address: str) -> None:
+    """Raise ValueError for a TCP address that Dask would try in vain, or fail at."""
+    parts = urlsplit(address)
+    if parts.scheme in {"tcp", "tls"} and not (parts.hostname and parts.port):
+        raise ValueError("it needs a host and a port")
+
+
 class _OwningClient(Client):
     """A client that closes the cluster it was started with."""
+
+    @property
+    def dashboard_link(self) -> Any:
+        """Address of the dashboard, that of this machine where threads talk in memory."""
+        # There the scheduler's address names an outer address, where nothing listens.
+        link, scheduler = super().dashboard_link, self.scheduler
+        if link and scheduler is not None and scheduler.address.startswith("inproc://"):
+            host = scheduler.address.removeprefix("inproc://").split("/")[0]
+            return link.replace(f"://{host}:", "://127.0.0.1:")
+        return link
 
     def close(self, timeout: Any = no_default) -> Any:
         if self.status == "closed":
@@ -104,8 +129,10 @@ class _OwningClient(Client):
 
 
 def _start(cluster: Any, options: Mapping[str, Any]) -> Client:
-    # Port 0 takes any free port for the dashboard, where a taken 8787 would only warn.
-    defaults: dict[str, Any] = {"dashboard_address": "127.0.0.1:0"}
+    defaults: dict[str, Any] = {}
+    if cluster is LocalCluster:
+        # Port 0 takes any free port for the dashboard, where a taken 8787 would only warn.
+        defaults["dashboard_address"] = "127.0.0.1:0"
     if cluster is LocalCluster and options.get("processes", True):
         defaults["preload"] = [worker.__name__]
     else:
@@ -123,8 +150,14 @@ def _connect_yaml(path: Path) -> Client:
     known = {"cluster", "options", "scale", "adapt", "config"}
     if not isinstance(profile, Mapping) or not set(profile) <= known or "cluster" not in profile:
         raise InputError(f"cluster profile {path} must have the key 'cluster' and of {known} only")
+    for key in ("options", "adapt", "config"):
+        if not isinstance(profile.get(key) or {}, Mapping):
+            raise InputError(f"{path}: {key!r} must hold names and values, not {profile[key]!r}")
+    scale = profile.get("scale")
+    if scale is not None and (type(scale) is not int or scale < 1):
+        raise InputError(f"{path}: scale {scale!r} must be a number of workers, at least 1")
     kind = profile["cluster"]
-    if kind not in CLUSTERS:
+    if not isinstance(kind, str) or kind not in CLUSTERS:
         raise InputError(f"{path}: cluster {kind!r} is unknown, choose {', '.join(CLUSTERS)}")
     module, name = CLUSTERS[kind].rsplit(".", 1)
     try:
@@ -134,9 +167,31 @@ def _connect_yaml(path: Path) -> Client:
             f"{path}: cluster {kind!r} needs a package: pip install {module.split('.')[0]}"
         ) from error
     dask.config.set(profile.get("config") or {})
-    client = _start(cluster, profile.get("options") or {})
-    if "adapt" in profile:
-        client.cluster.adapt(**profile["adapt"])
-    elif "scale" in profile:
-        client.cluster.scale(profile["scale"])
+    try:
+        client = _start(cluster, profile.get("options") or {})
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        # Dask says "failed to start"; why is in the last of the causes.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise InputError(
+            f"{path}: cluster {kind!r} does not start with these options ({cause})"
+        ) from error
+    try:
+        if "adapt" in profile:
+            client.cluster.adapt(**(profile["adapt"] or {}))
+        elif scale is not None:
+            client.cluster.scale(scale)
+            client.wait_for_workers(1, timeout=_WORKER_TIMEOUT)
+    except TimeoutError as error:
+        client.close()
+        raise UnreachableError(
+            f"{path}: no worker of cluster {kind!r} came in {_WORKER_TIMEOUT:g} s:"
+            " look at its queue or its logs"
+        ) from error
+    except TypeError as error:
+        client.close()
+        raise InputError(
+            f"{path}: 'adapt' holds what the cluster does not take: {error}"
+        ) from error
     return client

@@ -2,8 +2,11 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
+import distributed
 import pytest
+import requests
 from distributed import Client, LocalCluster, get_client
 from distributed.utils import LoopRunner
 
@@ -70,6 +73,13 @@ def test_yaml_profile_starts_what_it_says(tmp_path: Path) -> None:
         ("- a\n- b", "must have the key 'cluster'"),
         ("a: [", "is not YAML"),
         ("cluster: slurm", "pip install dask_jobqueue"),
+        ("cluster: [local]", "is unknown, choose local"),
+        ("cluster: local\noptions: [1]", "'options' must hold names and values"),
+        ("cluster: local\nconfig: 7", "'config' must hold names and values"),
+        ("cluster: local\nadapt: [1]", "'adapt' must hold names and values"),
+        ("cluster: local\nscale: many", "scale 'many' must be a number of workers"),
+        ("cluster: local\nscale: 0", "scale 0 must be a number of workers, at least 1"),
+        ("cluster: local\noptions: {n_workers: two}", "does not start with these options"),
     ],
 )
 def test_yaml_profiles_that_say_nothing_useful_are_refused(
@@ -80,6 +90,62 @@ def test_yaml_profiles_that_say_nothing_useful_are_refused(
     path.write_text(text)
     with pytest.raises(InputError, match=said):
         connect(path)
+
+
+@pytest.mark.parametrize("processes", ["true", "false"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_options_that_a_cluster_does_not_take_are_named(tmp_path: Path, processes: str) -> None:
+    """Dask's own words about an unknown option are in the one line."""
+    path = tmp_path / "profile.yaml"
+    path.write_text(f"cluster: local\noptions: {{processes: {processes}, n_wokers: 1}}")
+    with pytest.raises(InputError, match=r"does not start with these options \(.*'n_wokers'"):
+        connect(path)
+
+
+def test_cluster_without_a_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the first worker ends, and the cluster with it."""
+    monkeypatch.setattr("srsat_dask.runtime.clusters._WORKER_TIMEOUT", 0.2)
+    monkeypatch.setattr(LocalCluster, "scale", lambda *_: None)
+    path = tmp_path / "none.yaml"
+    path.write_text("cluster: local\noptions: {processes: false, n_workers: 0}\nscale: 2")
+    with pytest.raises(UnreachableError, match=r"no worker of cluster 'local' came in 0\.2 s"):
+        connect(path)
+    with pytest.raises(ValueError, match="No global client"):
+        get_client()
+
+
+def test_other_clusters_get_the_options_given_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``SSHCluster`` and those of dask-jobqueue take no address of a dashboard."""
+    given: list[dict[str, Any]] = []
+
+    def ssh(**options: Any) -> LocalCluster:
+        given.append(options)
+        return LocalCluster(processes=False, n_workers=1, dashboard_address="127.0.0.1:0")
+
+    monkeypatch.setattr(distributed, "SSHCluster", ssh)
+    path = tmp_path / "ssh.yaml"
+    path.write_text("cluster: ssh\noptions: {hosts: [one, two]}\nscale: 1")
+    with connect(path) as client:
+        assert threads_of(client) >= 1
+    assert given == [{"hosts": ["one", "two"]}]
+
+
+@pytest.mark.parametrize("profile", ["threads", "local"])
+def test_dashboard_link_works(profile: str) -> None:
+    """The address that is printed answers."""
+    with connect(profile) as client:
+        assert requests.get(client.dashboard_link, timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["foo://bar:1", "tcp://host", "tcp://h:notaport", "tcp://", "tcp://127.0.0.1:99999"]
+)
+def test_addresses_that_are_none_are_refused(address: str) -> None:
+    """A scheme that Dask does not know and a port that is none end in one line."""
+    with pytest.raises(InputError, match="is not a scheduler's address"):
+        connect(address)
 
 
 def test_unknown_profiles_are_refused() -> None:
