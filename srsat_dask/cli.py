@@ -22,6 +22,9 @@ from srsat_dask.errors import InputError, SrsatError
 
 DONE, RECORDED_FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+MODEL = "srcnn-x4"
+"""The bundled model that upscaling takes when none is given."""
+
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -47,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"srsat: error: {' '.join(said.split())}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write("srsat: interrupted; the same command again goes on from here\n")
+        resumes = options.handler in (harvest, upscale)
+        goes_on = "; the same command again goes on from here" if resumes else ""
+        sys.stderr.write(f"srsat: interrupted{goes_on}\n")
         return INTERRUPTED
 
 
@@ -260,6 +265,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
     if options.json:
         check_target(options.json)  # before minutes of work, not after
+    if options.model is None:
+        _check_bundled(f"srcnn-x{options.scale or 4}", options.scale or 4)
     report = judge(
         options.inputs,
         options.model,
@@ -285,6 +292,8 @@ def upscale(options: argparse.Namespace) -> int:
         raise InputError(f"{output} must end in .zarr or .tif")
     if output.exists() and output.resolve() == Path(options.input).resolve():
         raise InputError(f"{output} is the input itself: give another path for the output")
+    if options.model == MODEL and not Path(MODEL).exists():
+        _check_bundled(MODEL, 4)
     plan = plan_upscale(
         options.input, options.model, options.engine, allow_partial=options.allow_partial
     )
@@ -351,6 +360,17 @@ def _list_failures(failures: Sequence[Any]) -> int:
     for failure in failures:
         _say(f"failed: {failure.scene} {failure.zoom}/{failure.x}/{failure.y}: {failure.reason}")
     return RECORDED_FAILURES if failures else DONE
+
+
+def _check_bundled(name: str, scale: int) -> None:
+    """Say how to come by a model where this version brings none of that name."""
+    from srsat_dask.model.file import bundled_models
+
+    if name not in bundled_models():
+        raise InputError(
+            f"this version has no bundled model {name!r}: make one with"
+            f" 'srsat train STORE --scale {scale} --model OUT.keras', then give --model OUT.keras"
+        )
 
 
 def _search(options: argparse.Namespace) -> list[Any]:
@@ -463,7 +483,11 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("evaluate", evaluate)
     one.add_argument("inputs", nargs="+", metavar="INPUT", help="store, STORE/SCENE, raster or PNG")
-    one.add_argument("--model", help="a .keras file or a bundled model's name")
+    one.add_argument(
+        "--model",
+        help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, or that of"
+        " the scale, when this version has one",
+    )
     one.add_argument("--scale", type=int, help="default: the model's, or 4")
     one.add_argument("--json", metavar="OUT.json", help="write the report as JSON")
     one.add_argument("--figure", metavar="OUT.png", help="draw original, low, bicubic and SRCNN")
@@ -473,7 +497,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("input", metavar="INPUT", help="store, STORE/SCENE or raster")
     one.add_argument("output", metavar="OUTPUT", help="ends in .zarr or .tif")
     one.add_argument(
-        "--model", default="srcnn-x4", help="a .keras file or a bundled model; default srcnn-x4"
+        "--model",
+        default=MODEL,
+        help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, when this"
+        " version has one",
     )
     _add_engine(one)
     one.add_argument("--dry-run", action="store_true", help="say what would be done")

@@ -337,6 +337,41 @@ def test_models_that_will_not_do(srsat: Srsat, tmp_path: Path, model: Path, rast
     assert_refused(ended, "scale 2 is a scale the model was not made for; it was made for 4")
 
 
+def test_model_that_is_not_bundled_is_to_be_trained(
+    srsat: Srsat, tmp_path: Path, raster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a model given or bundled, the message says how to make one."""
+    monkeypatch.setattr("srsat_dask.model.file.bundled_models", lambda: ())
+    remedy = r"'srsat train STORE --scale {} --model OUT\.keras', then give --model OUT\.keras"
+    assert_refused(srsat("upscale", raster, tmp_path / "o.tif"), remedy.format(4))
+    assert_refused(srsat("evaluate", raster), remedy.format(4))
+    assert_refused(srsat("evaluate", raster, "--scale", 2), remedy.format(2))
+
+
+def test_interrupted_command_promises_only_what_it_keeps(
+    srsat: Srsat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Harvesting and upscaling go on from where they were; the others start anew."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for patched, arguments, said in [
+        ("srsat_dask.training.train", ("train", "m.zarr", "--model", "m.keras", *THREADS), ""),
+        ("srsat_dask.evaluation.report.evaluate", ("evaluate", "m.zarr", "--model", "m"), ""),
+        ("srsat_dask.demo.run_demo", ("demo",), ""),
+        (
+            "srsat_dask.upscaling.store.plan_upscale",
+            ("upscale", "m.zarr", "o.zarr", "--model", "m"),
+            "; the same command again goes on from here",
+        ),
+    ]:
+        monkeypatch.setattr(patched, lambda *_, **__: interrupt())
+        ended = srsat(*arguments)
+        assert (ended.status, ended.out) == (130, "")
+        assert ended.err.splitlines()[-1] == f"srsat: interrupted{said}"
+
+
 def test_engines_and_outputs_that_will_not_do(
     srsat: Srsat, tmp_path: Path, model: Path, raster: Path
 ) -> None:
