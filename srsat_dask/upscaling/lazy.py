@@ -19,7 +19,7 @@ from dask.highlevelgraph import HighLevelGraph
 from distributed import get_worker
 
 from srsat_dask.errors import InputError, RasterError
-from srsat_dask.model.engines import get_upscaler
+from srsat_dask.model.engines import get_upscaler, resolve_engine
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_float
 from srsat_dask.mosaic.georeference import Georeference
@@ -53,7 +53,7 @@ def upscale(
     model : str, path, keras.Model or ModelFile
         A ``.keras`` file, the name of a bundled model, or what :func:`srsat_dask.train` returned.
     engine : {"auto", "openvino", "keras"}
-        What computes the network.
+        What computes the network; ``auto`` is resolved here, once for all chunks.
     value_range : tuple of float, optional
         Values for black and white; by default those of the integer type, and 0 and 1 for floats.
         One range for the whole image: a range per chunk would make seams.
@@ -72,6 +72,7 @@ def upscale(
     ModelError
         The model cannot be read.
     """
+    engine = resolve_engine(engine)
     file = ModelFile.open(model)
     scale = file.spec.scale
     y, x, band = _dimensions(image)

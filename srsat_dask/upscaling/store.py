@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from srsat_dask import __version__
 from srsat_dask.errors import InputError, StoreError
-from srsat_dask.model.engines import ENGINES, get_upscaler
+from srsat_dask.model.engines import get_upscaler, resolve_engine
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_window
 from srsat_dask.mosaic.inputs import ReadableScene, check_finished, open_inputs, read_mirrored
@@ -60,7 +60,7 @@ class UpscalePlan:
     model: ModelFile
     """The model."""
     engine: str
-    """What computes it."""
+    """What computes it, on every worker: ``openvino`` or ``keras``."""
 
     @property
     def scale(self) -> int:
@@ -101,6 +101,7 @@ class UpscalePlan:
             "model": self.model.sha256,
             "scale": self.scale,
             "halo": self.halo,
+            "engine": self.engine,
             "version": __version__,
         }
 
@@ -121,8 +122,7 @@ def plan_upscale(
     StoreError
         A scene of a mosaic store that is not done, unless ``allow_partial``.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine {engine!r} is unknown: give one of {', '.join(ENGINES)}")
+    resolved = resolve_engine(engine)
     file = ModelFile.open(model)
     scenes = tuple(open_inputs(source))
     for scene in scenes:
@@ -133,7 +133,7 @@ def plan_upscale(
                 f"{scene.name} has {height} × {width} px, fewer than the model's halo of"
                 f" {file.spec.halo} px: give a larger image"
             )
-    return UpscalePlan(scenes, file, engine)
+    return UpscalePlan(scenes, file, resolved)
 
 
 def upscale_store(
@@ -200,7 +200,7 @@ def upscale_store(
         ]
     with current_client() as client, track("upscale", len(shards), shown=progress) as bar:
         for _, pixels in run_shards(
-            client, upscale_shard, shards, prefix="upscale-shard", shared=(plan.model, engine)
+            client, upscale_shard, shards, prefix="upscale-shard", shared=(plan.model, plan.engine)
         ):
             report.computed += 1
             report.pixels += pixels

@@ -177,8 +177,18 @@ def test_unusable_arguments_are_named(
 def test_auto_prefers_openvino_unless_a_gpu_is_visible(
     model_file: ModelFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU that is there and not hidden makes `auto` take Keras."""
+    """A GPU that is there, not hidden and has its libraries makes `auto` take Keras."""
     monkeypatch.setattr(engines.Path, "exists", lambda _: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    find_spec = engines.importlib.util.find_spec
+    wheels: list[str] = []  # as on a machine where only the CPU's TensorFlow is installed
+    monkeypatch.setattr(
+        engines.importlib.util,
+        "find_spec",
+        lambda name, *rest: object() if name in wheels else find_spec(name, *rest),
+    )
+    assert type(get_upscaler(model_file)).__name__ == "OpenVINOUpscaler"
+    wheels.append("nvidia.cudnn")
     for devices, name in [("-1", "OpenVINO"), ("", "OpenVINO"), ("0", "Keras"), (None, "Keras")]:
         if devices is None:
             monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

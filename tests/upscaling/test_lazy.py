@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from srsat_dask.errors import InputError, RasterError
+from srsat_dask.model import engines
 from srsat_dask.model.engines import get_upscaler
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_image
@@ -318,6 +319,19 @@ def test_graph_has_one_task_per_chunk(files: dict[tuple[Any, ...], ModelFile]) -
     result = upscale(xr.DataArray(pixels, dims=("band", "y", "x")), files[4, (9, 1, 5), True])
     layer = result.data.dask.layers[result.data.name]
     assert len(layer) == 32 * 32 + 1
+
+
+def test_engine_is_chosen_when_the_graph_is_built(
+    files: dict[tuple[Any, ...], ModelFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All chunks get one engine, whatever the workers would choose; an unknown one is refused."""
+    image = image_of(np.zeros((3, 20, 20), np.uint8), ((9, 11), (20,)))
+    file = files[4, (9, 1, 5), True]
+    for usable, name in ((False, "openvino"), (True, "keras")):
+        monkeypatch.setattr(engines, "gpu_usable", lambda usable=usable: usable)
+        assert upscale(image, file).data.name == upscale(image, file, engine=name).data.name
+    with pytest.raises(InputError, match="engine 'abacus' is unknown"):
+        upscale(image, file, engine="abacus")
 
 
 def test_same_inputs_have_the_same_name_and_others_another(

@@ -12,6 +12,7 @@ from affine import Affine
 from distributed import Client
 
 from srsat_dask.errors import InputError, ShardError, StoreError
+from srsat_dask.model import engines
 from srsat_dask.model.engines import get_upscaler
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_image
@@ -140,6 +141,31 @@ def test_other_weights_or_other_pixels_are_refused(
     write_shard(scene, Window(0, 512, 0, 512), image, valid.astype(np.uint8))
     with pytest.raises(StoreError, match=r"made from other inputs .*input was"):
         upscale_store(scene.store, output, files[4], progress=False)
+
+
+def test_engine_is_chosen_once_and_kept_in_the_lineage(
+    make_scene: MakeScene,
+    files: dict[int, ModelFile],
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers get the engine that was resolved, and a store of one takes no shard of another."""
+    scene, output, asked = make_scene(rows=1, columns=1), tmp_path / "sr.zarr", []
+
+    def recorded(file: ModelFile, engine: str, threads: int | None) -> Any:
+        asked.append(engine)
+        return get_upscaler(file, engine, threads)
+
+    monkeypatch.setattr(module, "get_upscaler", recorded)
+    monkeypatch.setattr(engines, "gpu_usable", lambda: False)
+    upscale_store(scene.store, output, files[2], progress=False)
+    assert asked == ["openvino"]
+    assert scenes_of(output)[0].lineage["engine"] == "openvino"
+    monkeypatch.setattr(engines, "gpu_usable", lambda: True)
+    assert plan_upscale(scene.store, files[2]).engine == "keras"
+    with pytest.raises(StoreError, match="engine was 'openvino', is now 'keras'"):
+        upscale_store(scene.store, output, files[2], progress=False)
 
 
 def test_output_with_other_scenes_is_refused(

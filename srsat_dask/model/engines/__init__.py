@@ -70,7 +70,7 @@ def get_upscaler(model: ModelFile, engine: str = "auto", threads: int | None = N
     model : ModelFile
         Network and weights.
     engine : {"auto", "openvino", "keras"}
-        ``auto`` takes OpenVINO where it is installed and no GPU is visible, else Keras.
+        ``auto`` is resolved by `resolve_engine`, in this process.
     threads : int, optional
         CPU threads for OpenVINO; by default every core the process may use. Keras' backends are
         set up through their own environment variables.
@@ -85,30 +85,57 @@ def get_upscaler(model: ModelFile, engine: str = "auto", threads: int | None = N
     InputError
         If `engine` is unknown or not installed, or `threads` is not positive.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine {engine!r} is unknown; give one of {', '.join(ENGINES)}")
+    resolved = resolve_engine(engine)
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads cannot compute; give at least 1")
-    if engine == "auto":
-        engine = "openvino" if _installed("openvino") and not gpu_visible() else "keras"
-    elif not _installed(engine):
-        raise InputError(f"engine {engine!r} is not installed: pip install {engine}")
-    key = (model.sha256, engine, threads)
+    if not _installed(resolved):
+        raise InputError(f"engine {resolved!r} is not installed: pip install {resolved}")
+    key = (model.sha256, resolved, threads)
     with _lock:
         if key not in _upscalers:
-            _upscalers[key] = _build(model, engine, threads)
+            _upscalers[key] = _build(model, resolved, threads)
         return _upscalers[key]
 
 
-def gpu_visible() -> bool:
-    """Whether an NVIDIA GPU is there and not hidden, found without importing a framework."""
+def resolve_engine(engine: str) -> str:
+    """Return the engine that ``auto`` stands for on this machine; any other as it is.
+
+    To be called once for a whole image, where the work is planned: engines differ in the last
+    bits, so workers that chose for themselves could mix them.
+
+    Parameters
+    ----------
+    engine : {"auto", "openvino", "keras"}
+        ``auto`` takes OpenVINO where it is installed and no GPU can be used, else Keras.
+
+    Raises
+    ------
+    InputError
+        If `engine` is unknown.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine {engine!r} is unknown: give one of {', '.join(ENGINES)}")
+    if engine != "auto":
+        return engine
+    return "openvino" if _installed("openvino") and not gpu_usable() else "keras"
+
+
+def gpu_usable() -> bool:
+    """Whether Keras could use an NVIDIA GPU, found without importing a framework.
+
+    The device must be there and not hidden, and the CUDA wheels installed: without them
+    TensorFlow, JAX and PyTorch compute on the CPU, where OpenVINO is faster.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     hidden = chosen is not None and chosen.strip() in {"", "-1"}
-    return Path("/dev/nvidiactl").exists() and not hidden
+    return not hidden and Path("/dev/nvidiactl").exists() and _installed("nvidia.cudnn")
 
 
 def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
 
 
 def _build(model: ModelFile, engine: str, threads: int | None) -> Upscaler:
