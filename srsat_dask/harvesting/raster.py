@@ -3,11 +3,9 @@
 Each file is a scene. A file that changes is another source: its bytes are in the lineage.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from srsat_dask.errors import InputError, RasterError
 from srsat_dask.harvesting import warping
 from srsat_dask.harvesting.scene import Scene, TileError
 from srsat_dask.mosaic.grid import Box, check_box
-from srsat_dask.mosaic.inputs import RasterScene
+from srsat_dask.mosaic.inputs import RasterScene, raster_digest
 
 ENDINGS = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img", ".gpkg"})
 """Endings of the files that are taken from a folder."""
@@ -53,7 +51,7 @@ class RasterSource:
         return {
             "source": "raster",
             "file": Path(path).name,
-            "sha256": _digest(path, _version(path)),
+            "sha256": raster_digest(path),
             "resampling": warping.METHOD,
         }
 
@@ -157,18 +155,3 @@ def _nearest_zoom(path: str) -> int:
 def _version(path: str) -> tuple[int, int]:
     kept = Path(path).stat()
     return kept.st_mtime_ns, kept.st_size
-
-
-@lru_cache(maxsize=4096)
-def _digest(path: str, version: tuple[int, int]) -> str:
-    """Return the SHA-256 (hex) of a raster and of the files that GDAL reads beside it."""
-    whole = hashlib.sha256()
-    with rasterio.open(path) as raster:
-        parts = raster.files
-    for part in parts:
-        if not Path(part).is_file():
-            continue
-        with open(part, "rb") as file:
-            while block := file.read(1 << 20):
-                whole.update(block)
-    return whole.hexdigest()
