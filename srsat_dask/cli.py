@@ -221,8 +221,14 @@ def verify(options: argparse.Namespace) -> int:
     for scene in scenes_of(options.store):
         torn = torn_shards(scene)
         bad += len(torn)
+        written = written_shards(scene)
         report.append(
-            {"name": scene.name, "shards": int(written_shards(scene).sum()), "torn": torn}
+            {
+                "name": scene.name,
+                "shards": int(written.sum()),
+                "pending": int((~written).sum()),
+                "torn": torn,
+            }
         )
         if options.repair:
             forget_shards(scene, torn)
@@ -231,7 +237,7 @@ def verify(options: argparse.Namespace) -> int:
     else:
         for entry in report:
             said = f"torn: {entry['torn']}" if entry["torn"] else "all as they were written"
-            _say(f"{entry['name']}: {entry['shards']} shards, {said}")
+            _say(f"{entry['name']}: {entry['shards']} shards, {said}; {entry['pending']} pending")
         if bad:
             next_step = "pending again" if options.repair else "--repair makes them pending again"
             _say(f"{bad} torn shard(s), {next_step}: the command that made them mends them")

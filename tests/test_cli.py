@@ -487,16 +487,19 @@ def test_verify_finds_a_shard_that_was_altered(srsat: Srsat, make_scene: MakeSce
     """Whole stores end in status 0, an altered pixel in 1, with the shard in the report."""
     scene = make_scene(rows=3, columns=3)
     report = srsat("verify", scene.store, "--json").document()
-    assert report["scenes"] == [{"name": "scene", "shards": 4, "torn": []}]
-    assert srsat("verify", scene.store).err == "scene: 4 shards, all as they were written\n"
+    assert report["scenes"] == [{"name": "scene", "shards": 4, "pending": 0, "torn": []}]
+    said = srsat("verify", scene.store).err
+    assert said == "scene: 4 shards, all as they were written; 0 pending\n"
     pixels = scene.array("image", "r+")
     pixels[0, 600, 10] = 255 - int(pixels[0, 600, 10])
     ended = srsat("verify", scene.store, "--json")
     assert ended.status == 1
-    assert strict(ended.out)["scenes"] == [{"name": "scene", "shards": 4, "torn": [[1, 0]]}]
+    assert strict(ended.out)["scenes"] == [
+        {"name": "scene", "shards": 4, "pending": 0, "torn": [[1, 0]]}
+    ]
     ended = srsat("verify", scene.store)
     assert ended.status == 1
-    assert ended.err.startswith("scene: 4 shards, torn: [(1, 0)]\n")
+    assert ended.err.startswith("scene: 4 shards, torn: [(1, 0)]; 0 pending\n")
 
 
 def test_upscale_to_a_store_and_again(
