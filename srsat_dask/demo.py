@@ -205,6 +205,8 @@ def _search(
 
 def _close(report: Evaluation, clock: _Clock, pixels: int, products: _Products) -> None:
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=120)  # no terminal to fit: cut nothing
     console.print(report.table())
     table = Table(title="what the demo did")
     table.add_column("stage")

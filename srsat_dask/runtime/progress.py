@@ -28,7 +28,7 @@ class Tracker:
         self._done = 0.0
         self._bar = bar
         self._shown = shown
-        self._line_at = time.monotonic()
+        self._start = self._line_at = time.monotonic()
         self._task: TaskID | None = None
         if bar is not None:
             self._task = bar.add_task(label, total=total, note="")
@@ -46,8 +46,14 @@ class Tracker:
             time.monotonic() - self._line_at >= _LINE_EVERY or done >= self._total
         ):
             self._line_at = time.monotonic()
-            percent = 100 * done / self._total if self._total else 100
-            sys.stderr.write(f"{self._label}: {percent:.0f} % {note}\n")
+            sys.stderr.write(f"{self._label}: {self._share()} {note}\n")
+
+    def _share(self) -> str:
+        share = self._done / self._total if self._total else 1.0
+        if not 0 < share < 1:
+            return f"{100 * share:.0f} %"
+        left = (self._line_at - self._start) * (1 - share) / share
+        return f"{100 * share:.0f} %, {left:.0f} s left,"
 
 
 @contextmanager
