@@ -96,6 +96,7 @@ def test_demo_serves_no_product_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.drill
 @pytest.mark.imagery
+@pytest.mark.timeout(1200)
 def test_demo_learns_a_real_town(imagery: Path, tmp_path: Path) -> None:
     """Three minutes on two cores end 0.3 dB or more above bicubic; pixels and ground are right."""
     path = imagery / "banepa_z17.tif"
