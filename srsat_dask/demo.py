@@ -17,7 +17,7 @@ from srsat_dask.errors import InputError
 from srsat_dask.evaluation.report import Evaluation, evaluate
 from srsat_dask.harvesting.run import TileFailed, harvest, search
 from srsat_dask.harvesting.scene import Scene, draw
-from srsat_dask.harvesting.tellus import TOKEN, URL
+from srsat_dask.harvesting.tellus import TOKEN, URL, TellusSource
 from srsat_dask.mosaic.store import open_store, scenes_of
 from srsat_dask.products.cog import export
 from srsat_dask.runtime.clusters import Profile, connect
@@ -85,7 +85,12 @@ def run_demo(
     providers = (
         open_scenes(scenes) if scenes else landscape_scenes(LANDSCAPE_SCENES, size_m=LANDSCAPE_SIDE)
     )
-    zooms = {s.entity_id: s.native_zoom for s in providers if isinstance(s, RasterScene)}
+    _, deepest = TellusSource().zooms
+    zooms = {
+        provider.entity_id: min(provider.native_zoom, deepest)
+        for provider in providers
+        if isinstance(provider, RasterScene)
+    }
     products.clear()
     failures: list[TileFailed] = []
     clock = _Clock()
