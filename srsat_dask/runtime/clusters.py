@@ -11,6 +11,7 @@ import dask
 import yaml
 from dask.typing import no_default
 from distributed import Client, LocalCluster, get_client
+from distributed.comm import get_address_host
 
 from srsat_dask.errors import InputError, UnreachableError
 from srsat_dask.runtime import worker
@@ -98,7 +99,12 @@ def threads_of(client: Client) -> int:
 
 
 def _check_address(address: str) -> None:
-    """Raise ValueError for a TCP address that Dask would try in vain, or fail at."""
+    """Raise ValueError for an address that Dask would try in vain, or fail at.
+
+    Before a client is made: one that fails in its first lines leaves itself behind in Dask's
+    configuration, and then nothing computes without a client any more.
+    """
+    get_address_host(address)  # knows the schemes
     parts = urlsplit(address)
     if parts.scheme in {"tcp", "tls"} and not (parts.hostname and parts.port):
         raise ValueError("it needs a host and a port")

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import distributed
 import pytest
 import requests
@@ -173,3 +174,14 @@ def test_closed_client_may_be_collected_while_another_starts() -> None:
         again.start()
         again.join(10)
         assert not again.is_alive()
+
+
+@pytest.mark.parametrize("address", ["foo://bar:1", "tcp://host", "tcp://127.0.0.1:9"])
+def test_refused_address_leaves_dask_as_it_was(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a mistyped address arrays compute without a client, as before."""
+    monkeypatch.setattr("srsat_dask.runtime.clusters._CONNECT_TIMEOUT", "1s")
+    with pytest.raises((InputError, UnreachableError)):
+        connect(address)
+    assert da.ones(3).sum().compute() == 3
