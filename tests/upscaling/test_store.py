@@ -10,7 +10,7 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
-from distributed import Client
+from distributed import Client, Worker
 
 from srsat_dask.errors import InputError, ShardError, StoreError
 from srsat_dask.model import engines
@@ -34,6 +34,11 @@ MakeScene = Callable[..., MosaicScene]
 def files(make_model: MakeModel) -> dict[int, ModelFile]:
     """Return a model with random weights for each scale."""
     return {scale: ModelFile.open(make_model(scale, filters=(8, 8))) for scale in (2, 3, 4)}
+
+
+def executing(dask_worker: Worker) -> int:
+    """Return how many tasks a worker runs, cancelled ones included."""
+    return len(dask_worker.state.executing)
 
 
 def whole(scene: MosaicScene, file: ModelFile) -> np.ndarray:
@@ -118,7 +123,7 @@ def test_run_cut_short_is_taken_up_again(
         failing.setattr(module, "write_shard", full_disk)
         with pytest.raises(ShardError, match=r"upscale-shard \(1, \d\) of scene.*No space left"):
             upscale_store(scene.store, output, files[4], progress=False)
-    while any(client.processing().values()):  # tasks under way end by themselves
+    while any(client.run(executing).values()):  # tasks under way end by themselves
         time.sleep(0.01)
     before = int(done_shards(scenes_of(output)[0]).sum())
     report = upscale_store(scene.store, output, files[4], progress=False)
