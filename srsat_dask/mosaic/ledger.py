@@ -236,7 +236,8 @@ def is_intact(scene: StoreScene, window: Window) -> bool:
     """Return whether a shard reads back as it was written, by its digest."""
     group = scene.group()
     try:
-        kept = _digests(scene)[window.y0 // scene.shard, window.x0 // scene.shard]
+        side = scene.shard
+        kept = np.asarray(scene.array("shard_digest")[window.y0 // side, window.x0 // side])
         parts = [
             np.asarray(cast("zarr.Array[Any]", group[name])[at])
             for name, at in (
