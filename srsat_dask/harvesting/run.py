@@ -1,7 +1,6 @@
-"""The harvest: one Dask task per shard, threads for its requests, one aligned write.
+"""The harvest: plan the shards, run one Dask task for each, report what became of the tiles.
 
-A task fetches up to 64 tiles of one shard at a time, so latency hides behind concurrency; the
-mosaic of a shard (16 MiB of RGBA) is all the memory it needs, whatever the scene's size.
+What a task does is in :mod:`srsat_dask.harvesting.shard`.
 """
 
 import time
@@ -17,9 +16,7 @@ from srsat_dask.harvesting.politeness import CONCURRENCY, RATE, Gate, Politeness
 from srsat_dask.harvesting.scene import Scene, TileSource
 from srsat_dask.harvesting.shard import ShardTask, TileFailed, harvest_shard
 from srsat_dask.harvesting.sources import open_source, scenes_named, search
-from srsat_dask.mosaic.ledger import (
-    written_shards,
-)
+from srsat_dask.mosaic.ledger import written_shards
 from srsat_dask.mosaic.store import create_scene
 from srsat_dask.runtime.clusters import current_client, threads_of
 from srsat_dask.runtime.progress import track

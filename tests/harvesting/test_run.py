@@ -87,14 +87,8 @@ def test_processes_make_the_same_mosaic_as_threads(
     np.testing.assert_array_equal(one["image"].values, two["image"].values)
 
 
-def test_failed_tiles_are_recorded_and_alone_fetched_again(
-    landscape: Sandbox,
-    scene: Scene,
-    client: Client,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A tile that fails leaves no silent hole, and a re-run mends just that one."""
+def fail_the_fifth(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Let the fifth tile asked for fail; return the list of all that are, as it grows."""
     fetch = TellusSource.fetch
     asked: list[tuple[int, int]] = []
 
@@ -105,7 +99,18 @@ def test_failed_tiles_are_recorded_and_alone_fetched_again(
         return fetch(self, name, zoom, x, y)
 
     monkeypatch.setattr(TellusSource, "fetch", failing)
-    store = tmp_path / "m.zarr"
+    return asked
+
+
+def test_failed_tiles_are_recorded_and_alone_fetched_again(
+    landscape: Sandbox,
+    scene: Scene,
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tile that fails leaves no silent hole, and a re-run mends just that one."""
+    store, asked = tmp_path / "m.zarr", fail_the_fifth(monkeypatch)
     report = harvest([scene], store, zoom=17, progress=False)
     (failure,) = report.failures
     assert (failure.x, failure.y) == asked[4]
@@ -159,15 +164,7 @@ def test_damaged_shard_is_fetched_whole_when_a_tile_of_it_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Mending one tile must not sign pixels that were lost meanwhile."""
-    store, fetch, asked = tmp_path / "m.zarr", TellusSource.fetch, []
-
-    def failing(self: TellusSource, name: str, zoom: int, x: int, y: int) -> object:
-        asked.append((x, y))
-        if len(asked) == 5:
-            raise TileError("status 500")
-        return fetch(self, name, zoom, x, y)
-
-    monkeypatch.setattr(TellusSource, "fetch", failing)
+    store, asked = tmp_path / "m.zarr", fail_the_fifth(monkeypatch)
     harvest([scene], store, zoom=17, progress=False)
     tiles = len(asked)
     shutil.rmtree(store / scene.id / "image" / "c")
