@@ -1,0 +1,40 @@
+"""``srsat train``: a model from mosaics."""
+
+import argparse
+
+from srsat_dask.cli.common import DONE, add_cluster, numbers, on_cluster, say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("stores", nargs="+", metavar="STORE", help="mosaic stores or STORE/SCENE")
+    parser.add_argument("--model", required=True, metavar="OUT.keras", help="file to write")
+    parser.add_argument("--scale", type=int, default=4, help="2, 3 or 4; default 4")
+    parser.add_argument("--preset", default="default", help="default, paper or article")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, metavar="N", help="default: the preset's")
+    length.add_argument("--minutes", type=float, metavar="M", help="train for so long instead")
+    parser.add_argument("--filters", type=numbers, metavar="64,32", help="channels between layers")
+    parser.add_argument("--kernels", type=numbers, metavar="9,1,5", help="kernel widths, HR pixels")
+    parser.add_argument("--seed", type=int, default=0, help="of split, patches, weights; default 0")
+    add_cluster(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train a model on mosaic stores."""
+    from srsat_dask.training import train as fit
+
+    with on_cluster(options.cluster):
+        fit(
+            options.stores,
+            scale=options.scale,
+            preset=options.preset,
+            epochs=options.epochs,
+            minutes=options.minutes,
+            filters=options.filters,
+            kernels=options.kernels,
+            model_path=options.model,
+            seed=options.seed,
+        )
+    say(f"{options.model} is written, with its history (JSON) and curve (PNG) beside it")
+    return DONE

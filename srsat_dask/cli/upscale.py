@@ -1,0 +1,87 @@
+"""``srsat upscale``: a whole scene made finer."""
+
+import argparse
+from pathlib import Path
+
+from srsat_dask.cli.common import (
+    DONE,
+    add_allow_partial,
+    add_cluster,
+    add_engine,
+    check_bundled,
+    on_cluster,
+    say,
+)
+from srsat_dask.errors import InputError
+
+MODEL = "srcnn-x4"
+"""The bundled model that upscaling takes when none is given."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("input", metavar="INPUT", help="store, STORE/SCENE or raster")
+    parser.add_argument("output", metavar="OUTPUT", help="ends in .zarr or .tif")
+    parser.add_argument(
+        "--model",
+        default=MODEL,
+        help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, when this"
+        " version has one",
+    )
+    add_engine(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    add_allow_partial(parser)
+    add_cluster(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Super-resolve a scene into a store or a GeoTIFF."""
+    from srsat_dask.products.cog import check_target, holds_export
+    from srsat_dask.products.cog import export as export_cog
+    from srsat_dask.upscaling.store import plan_upscale, upscale_store
+
+    output = Path(options.output)
+    to_raster = output.suffix.lower() in {".tif", ".tiff"}
+    if not to_raster and output.suffix != ".zarr":
+        raise InputError(f"{output} must end in .zarr or .tif")
+    if output.exists() and output.resolve() == Path(options.input).resolve():
+        raise InputError(f"{output} is the input itself: give another path for the output")
+    if options.model == MODEL and not Path(MODEL).exists():
+        check_bundled(MODEL, 4)
+    plan = plan_upscale(
+        options.input, options.model, options.engine, allow_partial=options.allow_partial
+    )
+    if to_raster:
+        check_target(output)
+        if len(plan.scenes) > 1:
+            names = ", ".join(scene.name for scene in plan.scenes)
+            raise InputError(f"a GeoTIFF takes one scene, give {options.input}/SCENE: {names}")
+        if holds_export(output, plan.lineage(plan.scenes[0])):
+            say(f"{output} is done already")
+            return DONE
+    say(
+        f"×{plan.scale}: {plan.pixels / 1e6:.1f} Mpx in {plan.shards} shards of {plan.shard} px,"
+        f" halo {plan.halo} px, {3 * plan.pixels / 1e6:.0f} MB before compression"
+    )
+    if options.dry_run:
+        return DONE
+    store = output.with_suffix(".partial.zarr") if to_raster else output
+    with on_cluster(options.cluster):
+        report = upscale_store(
+            options.input,
+            store,
+            plan.model,
+            engine=options.engine,
+            allow_partial=options.allow_partial,
+        )
+    say(
+        f"{report.computed} of {report.shards} shards, {report.pixels / 1e6:.1f} Mpx"
+        f" in {report.seconds:.1f} s"
+    )
+    if to_raster:
+        import shutil
+
+        export_cog(store / plan.scenes[0].name, output)
+        shutil.rmtree(store)  # what a run cut short would have gone on from
+    say(f"{output} is written")
+    return DONE
