@@ -361,7 +361,7 @@ def test_interrupted_command_promises_only_what_it_keeps(
         ("srsat_dask.evaluation.report.evaluate", ("evaluate", "m.zarr", "--model", "m"), ""),
         ("srsat_dask.demo.run_demo", ("demo",), ""),
         (
-            "srsat_dask.upscaling.store.plan_upscale",
+            "srsat_dask.upscaling.plan.plan_upscale",
             ("upscale", "m.zarr", "o.zarr", "--model", "m"),
             "; the same command again goes on from here",
         ),

@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     """Super-resolve a scene into a store or a GeoTIFF."""
     from srsat_dask.products.cog import check_target, holds_export
     from srsat_dask.products.cog import export as export_cog
-    from srsat_dask.upscaling.store import plan_upscale, upscale_store
+    from srsat_dask.upscaling.plan import plan_upscale
+    from srsat_dask.upscaling.store import upscale_store
 
     output = Path(options.output)
     to_raster = output.suffix.lower() in {".tif", ".tiff"}

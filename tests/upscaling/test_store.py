@@ -22,9 +22,10 @@ from srsat_dask.mosaic.ledger import TileState, done_shards, torn_shards, write_
 from srsat_dask.mosaic.store import open_mosaic, scenes_of
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime.clusters import connect
-from srsat_dask.upscaling import store as module
+from srsat_dask.upscaling import shard as module
 from srsat_dask.upscaling.lazy import upscale
-from srsat_dask.upscaling.store import plan_upscale, upscale_store
+from srsat_dask.upscaling.plan import plan_upscale
+from srsat_dask.upscaling.store import upscale_store
 
 MakeModel = Callable[..., Any]
 MakeScene = Callable[..., MosaicScene]
