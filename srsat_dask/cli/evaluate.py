@@ -16,6 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " the scale, when this version has one",
     )
     parser.add_argument("--scale", type=int, help="default: the model's, or 4")
+    parser.add_argument(
+        "--degradation",
+        metavar="HOW",
+        help="how images are made coarser, see srsat train; default: as the model's training did",
+    )
     parser.add_argument("--json", metavar="OUT.json", help="write the report as JSON")
     parser.add_argument("--figure", metavar="OUT.png", help="draw original, low, bicubic and SRCNN")
     add_engine(parser)
@@ -34,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
         options.inputs,
         options.model,
         scale=options.scale,
+        degradation=options.degradation,
         figure=options.figure,
         engine=options.engine,
     )

@@ -16,6 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--minutes", type=float, metavar="M", help="train for so long instead")
     parser.add_argument("--filters", type=numbers, metavar="64,32", help="channels between layers")
     parser.add_argument("--kernels", type=numbers, metavar="9,1,5", help="kernel widths, HR pixels")
+    parser.add_argument(
+        "--degradation",
+        default="bicubic",
+        metavar="HOW",
+        help="how inputs are made: bicubic (default), area (mean), or mtf:0.25 (Gaussian blur of"
+        " that MTF at the Nyquist frequency); +noise:2 after it adds sensor noise of so many"
+        " digital numbers",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of split, patches, weights; default 0")
     add_cluster(parser)
 
@@ -33,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
             minutes=options.minutes,
             filters=options.filters,
             kernels=options.kernels,
+            degradation=options.degradation,
             model_path=options.model,
             seed=options.seed,
         )

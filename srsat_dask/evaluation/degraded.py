@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from srsat_dask.errors import InputError
-from srsat_dask.model.degradation import degrade, degrade_margin
+from srsat_dask.model.degradation import BICUBIC, Degradation
 from srsat_dask.model.nodata import fill_nodata
 from srsat_dask.mosaic.georeference import Georeference
 from srsat_dask.mosaic.inputs import ReadableScene
@@ -15,7 +15,7 @@ from srsat_dask.mosaic.windows import Window
 
 @dataclass(frozen=True)
 class DegradedScene:
-    """A scene degraded by antialiased bicubic, read by windows as any other.
+    """A scene degraded, read by windows as any other.
 
     A window equals the same part of the whole scene degraded at once.
     """
@@ -24,6 +24,8 @@ class DegradedScene:
     """What is degraded; rows and columns beyond a multiple of the scale are left out."""
     scale: int
     """Pixels of the scene per pixel of this one."""
+    degradation: Degradation = BICUBIC
+    """How; by default antialiased bicubic."""
 
     def __post_init__(self) -> None:
         if 0 in self.shape:
@@ -51,12 +53,12 @@ class DegradedScene:
         return Georeference(ground.crs, pixel, *self.shape)
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the scene and the scale."""
-        return f"{self.scene.fingerprint()}/{self.scale}"
+        """Return the fingerprint of the scene, with the scale and the degradation."""
+        return f"{self.scene.fingerprint()}/{self.scale}/{self.degradation}"
 
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Return the degraded (3, y, x) and where all of a pixel's source pixels are valid."""
-        margin = degrade_margin(self.scale)
+        margin = self.degradation.margin(self.scale)
         fine = window.scaled(self.scale)
         height, width = (side * self.scale for side in self.shape)
         # Twice: the kernel reaches one margin, and a missing pixel there is filled from another.
@@ -65,7 +67,8 @@ class DegradedScene:
         pixels = image.transpose(1, 2, 0)
         if not valid.all():
             pixels = filled(pixels, valid, margin)
-        coarse = degrade(pixels, self.scale)
+        origin = (wide.y0 // self.scale, wide.x0 // self.scale)
+        coarse = self.degradation.apply(pixels, self.scale, origin)
         y, x = (fine.y0 - wide.y0) // self.scale, (fine.x0 - wide.x0) // self.scale
         rows, columns = window.shape
         blocks = valid.reshape(coarse.shape[0], self.scale, coarse.shape[1], self.scale)

@@ -16,6 +16,7 @@ from skimage.metrics import structural_similarity
 
 from srsat_dask.errors import InputError
 from srsat_dask.evaluation.degraded import DegradedScene, filled
+from srsat_dask.model.degradation import BICUBIC, Degradation
 from srsat_dask.model.engines import Upscaler
 from srsat_dask.model.inference import bicubic_image, upscale_window
 from srsat_dask.mosaic.inputs import ReadableScene, read_mirrored
@@ -121,7 +122,10 @@ class Sums:
 
 
 def compare(
-    scene: ReadableScene, upscaler: Upscaler, counts: Mask | None = None
+    scene: ReadableScene,
+    upscaler: Upscaler,
+    counts: Mask | None = None,
+    degradation: Degradation = BICUBIC,
 ) -> Iterator[Compared]:
     """Degrade and upscale a scene, window by window.
 
@@ -134,6 +138,8 @@ def compare(
     counts : callable, optional
         Which pixels of a window count; by default all. Missing pixels and a border of ``scale``
         pixels never do.
+    degradation : Degradation
+        How the scene is made coarser; by default antialiased bicubic.
 
     Yields
     ------
@@ -146,7 +152,7 @@ def compare(
         The degraded image is smaller than the model's halo.
     """
     scale = upscaler.scale
-    coarse = DegradedScene(scene, scale)
+    coarse = DegradedScene(scene, scale, degradation)
     if min(coarse.shape) < upscaler.halo:
         height, width = scene.shape
         raise InputError(

@@ -14,6 +14,7 @@ from srsat_dask.errors import InputError
 from srsat_dask.evaluation.figure import draw
 from srsat_dask.evaluation.held_out import held_out_mask
 from srsat_dask.evaluation.measure import Compared, Mask, Sums, compare
+from srsat_dask.model.degradation import BICUBIC, Degradation
 from srsat_dask.model.engines import Upscaler, get_upscaler
 from srsat_dask.model.file import ModelFile, require_scale
 from srsat_dask.mosaic.inputs import ReadableScene, open_inputs
@@ -59,6 +60,8 @@ class Evaluation:
     """Scores by name of the image."""
     held_out: tuple[str, ...] = ()
     """Images that the model was trained on, judged on the blocks held out from it only."""
+    degradation: Degradation = BICUBIC
+    """How the images were made coarser."""
 
     @property
     def mean(self) -> Scores:
@@ -75,6 +78,7 @@ class Evaluation:
         return {
             "scale": self.scale,
             "model": self.model,
+            "degradation": str(self.degradation),
             "images": [
                 {"name": name, **scores.as_dict(), "held_out_only": name in self.held_out}
                 for name, scores in self.images.items()
@@ -89,7 +93,10 @@ class Evaluation:
 
     def table(self) -> Table:
         """Return the report as a table for a terminal."""
-        table = Table(title=f"×{self.scale}, {self.model}: PSNR in dB, bicubic beside the model")
+        table = Table(
+            title=f"×{self.scale}, {self.model}, degraded by {self.degradation}:"
+            " PSNR in dB, bicubic beside the model"
+        )
         table.add_column("image")
         for title in ("bicubic", "model", "gain", "bicubic Y", "model Y", "SSIM bicubic", "SSIM"):
             table.add_column(title, justify="right")
@@ -113,6 +120,7 @@ def evaluate(
     model: "str | PathLike[str] | keras.Model | ModelFile | None" = None,
     *,
     scale: int | None = None,
+    degradation: str | Degradation | None = None,
     figure: str | Path | None = None,
     engine: str = "auto",
     progress: bool = True,
@@ -132,6 +140,9 @@ def evaluate(
         by default the bundled model of the scale.
     scale : int, optional
         Scale of the default model (4), or to check that the model is made for it.
+    degradation : str or Degradation, optional
+        How images are made coarser, such as ``bicubic`` or ``mtf:0.25+noise:2``; by default as the
+        model's training did it.
     figure : str or Path, optional
         PNG to draw: original, low resolution, bicubic and model, with a zoomed part.
     engine : {"auto", "openvino", "keras"}
@@ -160,6 +171,11 @@ def evaluate(
     file = ModelFile.open(f"srcnn-x{4 if scale is None else scale}" if model is None else model)
     if scale is not None:
         require_scale(file.spec, scale)
+    degraded_by = (
+        Degradation.recorded(file.spec.metadata)
+        if degradation is None
+        else Degradation.of(degradation)
+    )
     scenes = [scene for path in paths for scene in open_inputs(path, georeferenced=False)]
     upscaler = get_upscaler(file, engine)
     images: dict[str, Scores] = {}
@@ -168,7 +184,7 @@ def evaluate(
     with track("evaluate", len(scenes), shown=progress) as bar:
         for scene in scenes:
             counts = held_out_mask(scene, file)
-            scores, best = _scores(scene, upscaler, counts)
+            scores, best = _scores(scene, upscaler, counts, degraded_by)
             name = _unused(scene.name, images)
             images[name] = scores
             judged_on_held_out += [name] if counts else []
@@ -176,7 +192,9 @@ def evaluate(
             bar.advance(note=f"{scores.psnr:.2f} dB, bicubic {scores.psnr_bicubic:.2f}")
     if figure is not None and shown is not None:
         draw(shown, file.spec.scale, figure)
-    return Evaluation(file.spec.scale, _name(model, file), images, tuple(judged_on_held_out))
+    return Evaluation(
+        file.spec.scale, _name(model, file), images, tuple(judged_on_held_out), degraded_by
+    )
 
 
 def check_target(path: str | Path) -> Path:
@@ -196,11 +214,11 @@ def check_target(path: str | Path) -> Path:
 
 
 def _scores(
-    scene: ReadableScene, upscaler: Upscaler, counts: Mask | None
+    scene: ReadableScene, upscaler: Upscaler, counts: Mask | None, degradation: Degradation
 ) -> tuple[Scores, Compared]:
     bicubic, model = Sums(), Sums()
     best: Compared | None = None
-    for compared in compare(scene, upscaler, counts):
+    for compared in compare(scene, upscaler, counts, degradation):
         bicubic.add(compared.original, compared.bicubic, compared.counted, compared.core)
         model.add(compared.original, compared.upscaled, compared.counted, compared.core)
         if best is None or compared.interest > best.interest:

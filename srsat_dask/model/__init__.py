@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "bicubic": ["upsample"],
-        "degradation": ["degrade", "degrade_margin", "stretch"],
+        "degradation": ["Degradation", "stretch"],
         "engines": ["Upscaler", "get_upscaler"],
         "file": [
             "ModelFile",

@@ -106,7 +106,7 @@ def draw_training(
     corners = training_corners(valid, held, _origin(source), shape)
     # Without a corner to draw from, the empty array of corners stands for itself.
     chosen = corners[rng.integers(len(corners), size=patches)] if len(corners) else corners
-    return turned(cut(image, valid, chosen, shape), rng)
+    return turned(cut(image, valid, chosen, shape, _origin(source)), rng)
 
 
 def draw_validation(
@@ -118,7 +118,7 @@ def draw_validation(
     held = source.held.mask(source.window)
     corners = validation_corners(valid, held, _origin(source), shape)
     chosen = np.sort(rng.permutation(len(corners))[:patches])
-    return cut(image, valid, corners[chosen], shape)
+    return cut(image, valid, corners[chosen], shape, _origin(source))
 
 
 def plan_pools(

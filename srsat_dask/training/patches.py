@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from srsat_dask.model.degradation import degrade, degrade_margin, stretch
+from srsat_dask.model.degradation import BICUBIC, Degradation, stretch
 from srsat_dask.model.nodata import fill_nodata
 
 VALID_FRACTION = 0.99
@@ -34,11 +34,13 @@ class PatchShape:
     """LR pixels of input on each side of the target."""
     contrast_stretch: bool = False
     """Whether a patch is stretched to its own contrast before it is degraded."""
+    degradation: Degradation = BICUBIC
+    """How the input is made of the target and its context."""
 
     @property
     def context(self) -> int:
         """HR pixels read on each side of the target, a multiple of the scale."""
-        return self.scale * self.halo + degrade_margin(self.scale)
+        return self.scale * self.halo + self.degradation.margin(self.scale)
 
     @property
     def side(self) -> int:
@@ -135,6 +137,7 @@ def cut(
     valid: npt.NDArray[np.bool_],
     corners: Corners,
     shape: PatchShape,
+    origin: tuple[int, int] = (0, 0),
 ) -> Patches:
     """Cut patches out of a window and make their inputs.
 
@@ -150,7 +153,9 @@ def cut(
     corners : intp (n, 2)
         From `training_corners` or `validation_corners`.
     shape : PatchShape
-        Size and context of a patch.
+        Size and context of a patch, and how it is degraded.
+    origin : tuple of int
+        Row and column of the window in its scene, in pixels: noise belongs to the place.
 
     Returns
     -------
@@ -162,8 +167,10 @@ def cut(
         np.empty((len(corners), shape.size, shape.size, bands), np.uint8),
         np.empty((len(corners), shape.size, shape.size), np.uint8),
     )
-    context, border = shape.context, degrade_margin(shape.scale) // shape.scale
+    context, scale = shape.context, shape.scale
     core = slice(context, context + shape.size)
+    border = context // scale - shape.halo
+    inner = slice(border, border + shape.side)
     for n, (row, column) in enumerate(corners):
         wide = (
             slice(row - context, row + shape.size + context),
@@ -177,7 +184,11 @@ def cut(
         patches.weight[n] = present[core, core]
         patches.hr[n] = pixels[core, core] * patches.weight[n][..., None]
         source = stretch(pixels) if shape.contrast_stretch else pixels
-        patches.lr[n] = degrade(source, shape.scale)[border:-border, border:-border]
+        place = (
+            (origin[0] + int(row) - context) // scale,
+            (origin[1] + int(column) - context) // scale,
+        )
+        patches.lr[n] = shape.degradation.apply(source, scale, place)[inner, inner]
     return patches
 
 

@@ -55,7 +55,7 @@ def training_data(scenes: Sequence[tuple[MosaicScene, HeldOut]]) -> list[dict[st
 def degradation(shape: PatchShape) -> dict[str, Any]:
     """Return how inputs were made from targets."""
     return {
-        "method": "antialiased bicubic, 8 bits",
+        **shape.degradation.record(),
         "scale": shape.scale,
         "contrast_stretch": shape.contrast_stretch,
     }

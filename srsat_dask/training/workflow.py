@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srsat_dask.errors import InputError
+from srsat_dask.model.degradation import Degradation
 from srsat_dask.model.file import save_model
 from srsat_dask.model.spec import ModelSpec
 from srsat_dask.mosaic.inputs import MosaicScene, open_inputs
@@ -40,6 +41,7 @@ def train(
     minutes: float | None = None,
     filters: Sequence[int] | None = None,
     kernels: Sequence[int] | None = None,
+    degradation: str | Degradation = "bicubic",
     model_path: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -64,6 +66,10 @@ def train(
         Train for so long instead, validation included. By default the preset's epochs.
     filters, kernels : sequence of int, optional
         Channels and kernel widths (HR pixels) in place of the preset's.
+    degradation : str or Degradation
+        How inputs are made of targets: ``bicubic`` (antialiased), ``area``, ``mtf:0.25`` (Gaussian
+        blur of that MTF at the Nyquist frequency), each with ``+noise:2`` (in digital numbers of 8
+        bits) if wanted.
     model_path : str or Path, optional
         Write the model to ``OUT.keras``, with ``OUT.history.json`` and ``OUT.curve.png`` beside.
     seed : int
@@ -92,6 +98,7 @@ def train(
     """
     chosen = choose_preset(preset, filters=filters, kernels=kernels)
     budget = Budget.of(chosen, epochs, minutes)
+    degraded_by = Degradation.of(degradation)
     spec = ModelSpec(
         scale=scale, filters=chosen.filters, kernels=chosen.kernels, residual=chosen.residual
     )
@@ -108,7 +115,7 @@ def train(
         )
     # Now, not after the training: the record is of the pixels that were there to train on.
     data = record.training_data(scenes)
-    shape = PatchShape(scale, chosen.patch(scale), spec.halo, chosen.contrast_stretch)
+    shape = PatchShape(scale, chosen.patch(scale), spec.halo, chosen.contrast_stretch, degraded_by)
     wide_shape = replace(shape, size=chosen.validation_patch(scale))
 
     with current_client() as client:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from srsat_dask.errors import InputError
 from srsat_dask.evaluation.degraded import DegradedScene
+from srsat_dask.model.degradation import Degradation
 from srsat_dask.mosaic.georeference import Georeference
 from srsat_dask.mosaic.windows import Window
 
@@ -73,16 +74,33 @@ def test_window_equals_pillow_on_the_whole(case: tuple[np.ndarray, int, Window])
     assert valid.shape == window.shape
 
 
-@given(cases(), st.sampled_from([0.02, 0.3, 0.9]))
+hows = st.sampled_from(["bicubic", "area", "mtf:0.05", "mtf:0.3+noise:4"]).map(Degradation.of)
+
+
+@given(cases(), hows)
+def test_window_equals_the_whole_degraded_at_once(
+    case: tuple[np.ndarray, int, Window], how: Degradation
+) -> None:
+    """Whatever the degradation, noise included."""
+    image, scale, window = case
+    scene = DegradedScene(Plain(image), scale, how)
+    fine = image[:, : scene.shape[0] * scale, : scene.shape[1] * scale]
+    whole = how.apply(np.ascontiguousarray(fine.transpose(1, 2, 0)), scale)
+    np.testing.assert_array_equal(
+        scene.read(window)[0], whole.transpose(2, 0, 1)[:, *window.slices]
+    )
+
+
+@given(cases(), st.sampled_from([0.02, 0.3, 0.9]), hows)
 def test_window_with_holes_equals_the_whole_with_holes(
-    case: tuple[np.ndarray, int, Window], holes: float
+    case: tuple[np.ndarray, int, Window], holes: float, how: Degradation
 ) -> None:
     """What fills a missing pixel does not hang on the window it is read by."""
     image, scale, window = case
     rng = np.random.default_rng(3)
     blocks = rng.random(tuple(-(-side // 13) for side in image.shape[1:])) >= holes
     valid = blocks.repeat(13, axis=0).repeat(13, axis=1)[: image.shape[1], : image.shape[2]]
-    scene = DegradedScene(Plain(image, valid), scale)
+    scene = DegradedScene(Plain(image, valid), scale, how)
     whole, whole_valid = scene.read(Window(0, scene.shape[0], 0, scene.shape[1]))
     pixels, mask = scene.read(window)
     np.testing.assert_array_equal(pixels, whole[:, *window.slices])
@@ -131,6 +149,7 @@ def test_ground_is_that_of_the_scene() -> None:
         assert ground.transform @ (column, row) == pytest.approx(expected)
     assert coarse.name == "plain"
     assert coarse.fingerprint() != DegradedScene(scene, 2).fingerprint()
+    assert coarse.fingerprint() != DegradedScene(scene, 4, Degradation("area")).fingerprint()
 
 
 def test_image_smaller_than_a_pixel_is_refused() -> None:

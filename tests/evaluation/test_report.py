@@ -17,9 +17,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from srsat_dask.errors import InputError, ModelError
 from srsat_dask.evaluation.degraded import DegradedScene
 from srsat_dask.evaluation.report import Evaluation, Scores, evaluate
+from srsat_dask.model.degradation import Degradation
 from srsat_dask.model.engines import get_upscaler
 from srsat_dask.model.file import ModelFile, save_model
-from srsat_dask.model.inference import upscale_image
+from srsat_dask.model.inference import bicubic_image, upscale_image
 from srsat_dask.mosaic.inputs import MosaicScene
 from srsat_dask.mosaic.ledger import write_shard
 from srsat_dask.mosaic.split import held_out
@@ -182,6 +183,26 @@ def test_missing_pixels_never_count(
     _, ssim = structural_similarity(true, other, channel_axis=2, data_range=255, full=True)
     whole_windows = binary_erosion(counted, np.ones((7, 7)))
     assert report.mean.ssim == pytest.approx(ssim.mean(axis=2)[whole_windows].mean(), abs=1e-6)
+
+
+def test_images_are_degraded_as_the_model_records(tmp_path: Path, make_model: MakeModel) -> None:
+    """The model's record decides, an argument overrides it, and the report names it."""
+    path = save(tmp_path / "p.png", picture(64, 64))
+    blurred = Degradation("mtf", 0.1, noise=8.0)
+    model = make_model(4, **SMALL, metadata={"degradation": blurred.record()})
+    recorded = evaluate(path, model, progress=False)
+    given = evaluate(path, model, degradation="bicubic", progress=False)
+    assert recorded.degradation == blurred
+    assert recorded.as_dict()["degradation"] == "mtf:0.1+noise:8"
+    assert given.as_dict()["degradation"] == "bicubic"
+    image = picture(64, 64)
+    inner = np.s_[4:-4, 4:-4]
+    for report, how in ((recorded, blurred), (given, Degradation())):
+        bicubic = bicubic_image(how.apply(image, 4), 4)
+        psnr = peak_signal_noise_ratio(image[inner] / 255, bicubic[inner] / 255, data_range=1)
+        assert report.mean.psnr_bicubic == pytest.approx(psnr, abs=1e-4)
+    with pytest.raises(InputError, match="degradation 'sharp' is unknown"):
+        evaluate(path, model, degradation="sharp", progress=False)
 
 
 def test_bicubic_is_not_judged_by_what_fills_a_hole(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srsat_dask.model.degradation import degrade, stretch
+from srsat_dask.model.degradation import Degradation, stretch
 from srsat_dask.training.patches import (
     Patches,
     PatchShape,
@@ -77,17 +77,21 @@ def test_validation_patches_are_held_out_and_apart(case):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_inputs_are_those_of_the_whole_scene(scale, rng):
+@pytest.mark.parametrize("how", ["bicubic", "area+noise:3", "mtf:0.1", "mtf:0.4+noise:2:5"])
+def test_inputs_are_those_of_the_whole_scene(scale, how, rng):
     """A patch's input is the very part of the degraded scene, its target the scene's own."""
-    image = texture(48 * scale, 40 * scale)
+    scene = texture(53 * scale, 43 * scale)
+    origin = (5 * scale - 1, 3 * scale + 1)
+    image = scene[:, origin[0] :, origin[1] :]
     valid = np.ones(image.shape[1:], bool)
-    shape = PatchShape(scale, 8 * scale, 4)
-    corners = training_corners(valid, ~valid, (0, 0), shape)
+    shape = PatchShape(scale, 8 * scale, 4, degradation=Degradation.of(how))
+    corners = training_corners(valid, ~valid, origin, shape)
     corners = corners[rng.integers(len(corners), size=20)]
-    coarse = degrade(np.ascontiguousarray(image.transpose(1, 2, 0)), scale)
-    patches = cut(image, valid, corners, shape)
+    whole = np.ascontiguousarray(scene.transpose(1, 2, 0))
+    coarse = shape.degradation.apply(whole, scale)
+    patches = cut(image, valid, corners, shape, origin)
     for n, (y, x) in enumerate(corners):
-        row, column = y // scale - 4, x // scale - 4
+        row, column = (origin[0] + y) // scale - 4, (origin[1] + x) // scale - 4
         np.testing.assert_array_equal(patches.lr[n], coarse[row : row + 16, column : column + 16])
         target = image[:, y : y + shape.size, x : x + shape.size].transpose(1, 2, 0)
         np.testing.assert_array_equal(patches.hr[n], target)
@@ -117,7 +121,9 @@ def test_the_article_stretches_the_input_only(rng):
     shape = PatchShape(4, 32, 3, contrast_stretch=True)
     patches = cut(image, valid, np.array([[32, 32]]), shape)
     around = np.ascontiguousarray(image[:, 12:84, 12:84].transpose(1, 2, 0))
-    np.testing.assert_array_equal(patches.lr[0], degrade(stretch(around), 4)[2:-2, 2:-2])
+    np.testing.assert_array_equal(
+        patches.lr[0], Degradation().apply(stretch(around), 4)[2:-2, 2:-2]
+    )
     np.testing.assert_array_equal(patches.hr[0], image[:, 32:64, 32:64].transpose(1, 2, 0))
 
 

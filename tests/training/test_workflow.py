@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from srsat_dask.errors import InputError, ModelError, StoreError
+from srsat_dask.model.degradation import Degradation
 from srsat_dask.mosaic.ledger import fingerprint
 from srsat_dask.mosaic.split import held_out
 from srsat_dask.mosaic.store import create_scene
@@ -90,6 +91,21 @@ def test_each_preset_trains_at_other_scales(make_scene, monkeypatch, preset, sca
     assert model.spec.residual == (preset == "default")
 
 
+def test_the_degradation_is_used_and_recorded(make_scene, tmp_path, quick):
+    """Another degradation gives another bicubic PSNR, and the model and its history name it."""
+    scene = make_scene()
+    psnr = {}
+    for how in ("bicubic", "mtf:0.1+noise:20"):
+        model = train(
+            scene.store, epochs=1, degradation=how, model_path=tmp_path / "out.keras", **quick
+        )
+        history = json.loads((tmp_path / "out.history.json").read_text())
+        psnr[how] = history["bicubic_val_psnr"]
+        assert history["degradation"] == model.metadata["degradation"]
+        assert str(Degradation.recorded(model.metadata)) == how
+    assert psnr["mtf:0.1+noise:20"] < psnr["bicubic"] - 1
+
+
 def test_minutes_are_kept(make_scene, tmp_path, quick):
     """A budget of time ends the training, and shows in the history."""
     scene = make_scene()
@@ -159,6 +175,7 @@ def test_a_raster_is_refused(tmp_path):
         ({"kernels": (8, 1, 5)}, ModelError, "kernel of 8"),
         ({"filters": (8,)}, ModelError, "filters"),
         ({"seed": -1}, InputError, "seed -1"),
+        ({"degradation": "sharp"}, InputError, "degradation 'sharp' is unknown"),
         ({"model_path": "out.h5"}, InputError, "must end in .keras"),
         ({"model_path": "/nowhere/at/all/out.keras"}, InputError, "folder"),
         ({}, StoreError, "nothing.zarr"),
