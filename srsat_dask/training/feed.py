@@ -6,10 +6,11 @@ choice is seeded by the place of the task in that row, so the batches do not dep
 workers there are.
 """
 
+import math
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 
@@ -26,6 +27,7 @@ from srsat_dask.runtime.runner import RETRIES
 from srsat_dask.training.patches import (
     Patches,
     PatchShape,
+    Place,
     cut,
     training_corners,
     turned,
@@ -131,7 +133,7 @@ def plan_pools(
     tiles : sequence of int
         Training tiles of each shard, at least 1.
     patches : int
-        Patches of a pool, about.
+        Patches of a pool, about, and rather more than less.
     seed : int
         Seed of the order.
 
@@ -152,7 +154,7 @@ def plan_pools(
         yield [
             (
                 int(shard),
-                min(max(round(per_tile * tiles[shard]), 1), patches),
+                min(math.ceil(per_tile * tiles[shard]), patches),
                 (TRAINING, seed, pool, place),
             )
             for place, shard in enumerate(islice(shards, mixed))
@@ -160,9 +162,17 @@ def plan_pools(
 
 
 def training_batches(
-    client: Client, sources: Sequence[ShardSource], shape: PatchShape, batch: int, seed: int
+    client: Client,
+    sources: Sequence[ShardSource],
+    shape: PatchShape,
+    batch: int,
+    seed: int,
+    start: Place = Place(),  # noqa: B008 - frozen
 ) -> Generator[Patches]:
     """Yield batches without end, while the next pool is being drawn.
+
+    What is left of a pool after its last whole batch is dropped. So a batch hangs on its own pool
+    only, and a training that goes on draws none of those before it.
 
     Parameters
     ----------
@@ -176,11 +186,13 @@ def training_batches(
         Patches in each batch.
     seed : int
         Seed of every choice and of the order.
+    start : Place
+        Where to begin.
 
     Yields
     ------
     Patches
-        Exactly `batch` of them.
+        Exactly `batch` of them, with their place and scenes.
 
     Raises
     ------
@@ -194,6 +206,7 @@ def training_batches(
         raise _no_training_patch(shape)
     patches = batch * max(POOL_PIXELS // (shape.size**2 * batch), 1)
     plan = plan_pools([source.training_tiles for source in usable], patches, seed)
+    plan = islice(plan, start.pool, None)
     run = uuid.uuid4().hex
     pools: deque[list[tuple[Any, ShardSource]]] = deque()
 
@@ -216,25 +229,31 @@ def training_batches(
             ]
         )
 
-    rest: list[Patches] = []
+    first, skipped = start.pool, start.batch
+    parts: list[Patches] = []
+    scenes: dict[str, None] = {}
     empty = 0
     try:
-        submit(0)
-        for number in count(1):
-            submit(number)
+        submit(first)
+        for number in count(first):
+            submit(number + 1)
             for future, source in pools.popleft():
                 drawn = _result(future, source)
                 # So many tasks in a row hold a whole sweep, wherever it starts.
                 empty = 0 if len(drawn) else empty + 1
                 if empty >= 2 * len(usable):
                     raise _no_training_patch(shape)
-                rest.append(drawn)
-            pool = Patches.joined(rest)
+                parts.append(drawn)
+                scenes[source.scene.name] = None
+            pool = Patches.joined(parts)
+            whole = len(pool) // batch
+            if not whole:
+                continue  # shards without a place leave a pool short: the next one joins it
             order = np.random.default_rng((TRAINING, seed, number)).permutation(len(pool))
-            whole = len(pool) // batch * batch
-            for start in range(0, whole, batch):
-                yield pool.take(order[start : start + batch])
-            rest = [pool.take(order[whole:])]
+            for place in range(skipped, whole):
+                chosen = pool.take(order[place * batch : (place + 1) * batch])
+                yield replace(chosen, place=Place(first, place), scenes=tuple(scenes))
+            first, skipped, parts, scenes = number + 1, 0, [], {}
     finally:
         client.cancel([future for pool in pools for future, _ in pool])
 

@@ -48,6 +48,21 @@ class PatchShape:
         return self.size // self.scale + 2 * self.halo
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in the feed's endless row of batches one lies: enough to draw it again."""
+
+    pool: int = 0
+    """Number of the first pool that the batch is drawn from."""
+    batch: int = 0
+    """Number of the batch among those of the pool."""
+
+    @property
+    def next(self) -> "Place":
+        """The place after it; past the pool's last batch it stands for the next pool's first."""
+        return Place(self.pool, self.batch + 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Patches:
     """Inputs, targets and weights of some patches."""
@@ -58,6 +73,10 @@ class Patches:
     """Targets, (n, size, size, bands); 0 where nodata."""
     weight: npt.NDArray[np.uint8]
     """1 where the target counts, 0 where it is nodata, (n, size, size)."""
+    place: Place = Place()
+    """Of a batch of the feed, where it lies."""
+    scenes: tuple[str, ...] = ()
+    """Of a batch of the feed, the scenes of its pool."""
 
     def __len__(self) -> int:
         return len(self.lr)

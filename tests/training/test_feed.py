@@ -22,7 +22,7 @@ from srsat_dask.training.feed import (
     training_batches,
     validation_patches,
 )
-from srsat_dask.training.patches import PatchShape
+from srsat_dask.training.patches import PatchShape, Place
 
 SHAPE = PatchShape(4, 32, 3)
 
@@ -117,6 +117,22 @@ def test_batches_are_full_and_one_pool_is_ahead(make_scene):
             assert len({key[1] for key in client.keys}) == number // 2 + 2
     assert all(key[0].startswith("patch-batch-") for key in client.keys)
     assert len(client.cancelled) == 4
+
+
+def test_a_batch_is_found_again_by_its_place(make_scene):
+    """From the place of any batch on, the same batches come, and no earlier pool is drawn."""
+    sources = sources_of(make_scene("a"), make_scene("b", seed=1))
+    whole = first_batches(EagerClient(), sources)
+    assert all(batch.scenes and set(batch.scenes) <= {"a", "b"} for batch in whole)
+    for number in (0, 5, 6, 7, 13):
+        client = EagerClient()
+        before = whole[number - 1].place.next if number else Place()
+        with closing(training_batches(client, sources, SHAPE, 16, 0, before)) as found:
+            again = list(islice(found, 20 - number))
+        assert min(key[1] for key in client.keys) == before.pool
+        for one, two in zip(whole[number:], again, strict=True):
+            assert one.place == two.place
+            np.testing.assert_array_equal(one.hr, two.hr)
 
 
 def test_each_sweep_takes_each_shard_once():
