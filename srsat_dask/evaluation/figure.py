@@ -7,7 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from srsat_dask.evaluation.measure import Compared, Pixels, Sums
+from srsat_dask.evaluation.measure import Compared
+from srsat_dask.evaluation.metrics import Pixels, decibel, differences
 
 ZOOM = 4
 """The zoomed part is this many times smaller than the image."""
@@ -69,9 +70,9 @@ def draw(compared: Compared, scale: int, path: str | Path) -> None:
 
 
 def _psnr(compared: Compared, image: Pixels) -> str:
-    sums = Sums()
-    sums.add(compared.original, image, compared.counted, compared.core)
-    return f"{sums.psnr:.2f} dB"
+    core = compared.core
+    squares, _, pixels = differences(compared.original[core], image[core], compared.counted[core])
+    return f"{decibel(squares, 3 * pixels):.2f} dB"
 
 
 def _busiest(image: Pixels, parts: int) -> tuple[slice, slice]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import dask
 import yaml
 from dask.typing import no_default
-from distributed import Client, LocalCluster, get_client
+from distributed import Client, LocalCluster, get_client, get_worker
 from distributed.comm import get_address_host
 
 from srsat_dask.errors import InputError, UnreachableError
@@ -96,6 +96,14 @@ def current_client() -> Iterator[Client]:
 def threads_of(client: Client) -> int:
     """Return the number of threads over all workers of a client's cluster, at least 1."""
     return max(sum(int(n) for n in client.nthreads().values()), 1)
+
+
+def threads_here() -> int | None:
+    """Return the threads of the Dask worker that runs this; None outside one."""
+    try:
+        return int(get_worker().state.nthreads)
+    except ValueError:
+        return None
 
 
 def _check_address(address: str) -> None:

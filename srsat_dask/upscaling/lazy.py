@@ -16,7 +16,6 @@ import rioxarray
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
-from distributed import get_worker
 
 from srsat_dask.errors import InputError, RasterError
 from srsat_dask.model.engines import get_upscaler, resolve_engine
@@ -24,6 +23,7 @@ from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_float
 from srsat_dask.mosaic.georeference import Georeference
 from srsat_dask.mosaic.windows import Window, mirrored
+from srsat_dask.runtime.clusters import threads_here
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -237,14 +237,6 @@ def _upscale_chunk(
         core = valid[margin:-margin, margin:-margin]
         result[:, ~core.repeat(scale, axis=0).repeat(scale, axis=1)] = empty
     return result
-
-
-def threads_here() -> int | None:
-    """Return the threads of the Dask worker that runs this; None outside one."""
-    try:
-        return int(get_worker().state.nthreads)
-    except ValueError:
-        return None
 
 
 def _georeferenced(

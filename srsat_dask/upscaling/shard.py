@@ -10,7 +10,7 @@ from srsat_dask.mosaic.inputs import ReadableScene, read_mirrored
 from srsat_dask.mosaic.ledger import write_shard
 from srsat_dask.mosaic.store import StoreScene
 from srsat_dask.mosaic.windows import Window
-from srsat_dask.upscaling.lazy import threads_here
+from srsat_dask.runtime.clusters import threads_here
 
 
 def upscale_shard(

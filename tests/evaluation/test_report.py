@@ -34,6 +34,11 @@ SMALL = {"filters": (4,), "kernels": (5, 3)}
 
 KEYS = {"psnr_bicubic", "psnr", "psnr_y_bicubic", "psnr_y", "ssim_bicubic", "ssim"}
 
+ADDED = {
+    *("consistency_bicubic", "consistency"),
+    *("consistency_rmse_bicubic", "consistency_rmse"),
+}
+
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Return (y, x, 3) of sharp-edged rectangles and noise."""
@@ -64,8 +69,13 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.clip(np.rint(np.stack(bands, axis=2)), 0, 255).astype(np.uint8)
 
 
-def judged(true: np.ndarray, other: np.ndarray, border: int) -> tuple[float, float, float]:
-    """Return PSNR, PSNR of Y and SSIM of whole images with a border cut off."""
+def judged(true: np.ndarray, other: np.ndarray, border: int) -> tuple[float, ...]:
+    """Return PSNR, PSNR of Y, SSIM and consistency of whole images with a border cut off."""
+    low, again = (
+        resized(image, image.shape[0] // border, image.shape[1] // border)[1:-1, 1:-1]
+        for image in (true, other)
+    )
+    rmse = float(np.sqrt(((low.astype(float) - again) ** 2).mean()))
     inside = (slice(border, -border), slice(border, -border))
     true, other = true[inside], other[inside]
     luma = (rgb2ycbcr(image)[..., 0] / 255 for image in (true, other))
@@ -73,6 +83,8 @@ def judged(true: np.ndarray, other: np.ndarray, border: int) -> tuple[float, flo
         peak_signal_noise_ratio(true / 255, other / 255, data_range=1),
         peak_signal_noise_ratio(*luma, data_range=1),
         structural_similarity(true, other, channel_axis=2, data_range=255),
+        20 * np.log10(255 / rmse),
+        rmse,
     )
 
 
@@ -87,13 +99,13 @@ def whole(image: np.ndarray, file: ModelFile) -> Scores:
     true = cropped(image, scale)
     height, width = true.shape[:2]
     low = resized(true, height // scale, width // scale)
-    psnr_bicubic, y_bicubic, ssim_bicubic = judged(true, resized(low, height, width), scale)
-    psnr, y, ssim = judged(true, upscale_image(low, get_upscaler(file)), scale)
-    return Scores(psnr_bicubic, psnr, y_bicubic, y, ssim_bicubic, ssim)
+    bicubic = judged(true, resized(low, height, width), scale)
+    model = judged(true, upscale_image(low, get_upscaler(file)), scale)
+    return Scores(*(score for both in zip(bicubic, model, strict=True) for score in both))
 
 
 def assert_same(scores: Scores, expected: Scores) -> None:
-    for name in KEYS:
+    for name in KEYS | ADDED:
         tolerance = 1e-6 if "ssim" in name else 1e-4
         assert getattr(scores, name) == pytest.approx(getattr(expected, name), abs=tolerance), name
 
@@ -306,7 +318,7 @@ def test_report_is_the_documented_json(tmp_path: Path, make_model: MakeModel) ->
     assert (document["scale"], document["model"]) == (3, "m.keras")
     (image,) = document["images"]
     assert {"name", *KEYS} <= set(image)
-    assert set(document["mean"]) == KEYS
+    assert set(document["mean"]) == set(document["pooled"]) == KEYS | ADDED
     scores = report.images["p"]
     assert {name: image[name] for name in KEYS} == {name: getattr(scores, name) for name in KEYS}
 
@@ -330,13 +342,13 @@ def test_infinite_and_missing_numbers_are_null(tmp_path: Path, make_model: MakeM
 
 def test_table_shows_every_image_and_the_gain() -> None:
     """What a terminal shows are the report's numbers."""
-    scores = Scores(20.0, 21.5, 22.0, 23.0, 0.5, 0.6)
+    scores = Scores(20.0, 21.5, 22.0, 23.0, 0.5, 0.6, 40.0, 41.0, 2.5, 2.3)
     report = Evaluation(4, "m", {"a": scores, "b": scores}, ("b",))
     console = Console(width=160)
     with console.capture() as said:
         console.print(report.table())
     cells = [[cell.strip() for cell in line.split("│")] for line in said.get().splitlines()]
-    shown = ["20.00", "21.50", "+1.50", "22.00", "23.00", "0.5000", "0.6000"]
+    shown = ["20.00", "21.50", "+1.50", "22.00", "23.00", "0.5000", "0.6000", "40.00", "41.00"]
     rows = {row[1]: row[2:-1] for row in cells if len(row) > 2}
     assert rows == dict.fromkeys(["a", "b (held-out blocks)", "mean"], shown)
 
