@@ -37,8 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--degradation",
         metavar="HOW",
-        help="how images are made coarser, as for srsat train; default: as the model's training"
-        " did",
+        help="how images are made coarser, see srsat train; default: as the model's training did",
     )
     parser.add_argument(
         "--group",

@@ -12,7 +12,7 @@ from rich.text import Text
 from srsat_dask.errors import InputError
 from srsat_dask.evaluation.groups import Group
 from srsat_dask.evaluation.scores import Scores, finite
-from srsat_dask.model.degradation import Degradation
+from srsat_dask.model.degradation import BICUBIC, Degradation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ class Evaluation:
     """Scores by name of the image."""
     held_out: tuple[str, ...] = ()
     """Images that the model was trained on, judged on what was held out of them only."""
-    degradation: Degradation = field(default_factory=Degradation)
+    degradation: Degradation = BICUBIC
     """How the images were made coarser."""
     pooled: Scores | None = None
     """Scores of all pixels of all images together, as the article reports them."""
