@@ -118,6 +118,17 @@ def numbers(text: str) -> tuple[int, ...]:
         ) from None
 
 
+def fractions(text: str) -> tuple[float, float]:
+    """Parse two fractions such as ``0.1,0.15``."""
+    try:
+        validation, test = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not two fractions such as 0.1,0.15"
+        ) from None
+    return validation, test
+
+
 def iso(moment: Any) -> str | None:
     """Return a moment in ISO 8601, if there is one."""
     return moment.isoformat() if moment is not None else None

@@ -1,13 +1,18 @@
-"""``srsat train``: a model from mosaics."""
+"""``srsat train``: a model from mosaics and images."""
 
 import argparse
 
-from srsat_dask.cli.common import DONE, add_cluster, numbers, on_cluster, say
+from srsat_dask.cli.common import DONE, add_cluster, fractions, numbers, on_cluster, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    parser.add_argument("stores", nargs="+", metavar="STORE", help="mosaic stores or STORE/SCENE")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="mosaic stores, STORE/SCENE, rasters, or folders of GeoTIFFs and PNGs",
+    )
     parser.add_argument("--model", required=True, metavar="OUT.keras", help="file to write")
     parser.add_argument("--scale", type=int, default=4, help="2, 3 or 4; default 4")
     parser.add_argument("--preset", default="default", help="default, paper or article")
@@ -24,17 +29,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " that MTF at the Nyquist frequency); +noise:2 after it adds sensor noise of so many"
         " digital numbers",
     )
+    parser.add_argument(
+        "--held-out",
+        type=fractions,
+        default=(0.1, 0.15),
+        metavar="VALIDATION,TEST",
+        help="shares of each scene's blocks that choose the best weights, and that training never"
+        " looks at: 'srsat evaluate' judges by them; default 0.1,0.15",
+    )
+    parser.add_argument(
+        "--weights",
+        default="area",
+        help="area (default): a scene counts by its pixels; even: each scene as much as another",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of split, patches, weights; default 0")
     add_cluster(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train a model on mosaic stores."""
+    """Train a model on mosaic stores, rasters and folders of images."""
     from srsat_dask.training import train as fit
 
     with on_cluster(options.cluster):
         fit(
-            options.stores,
+            options.inputs,
             scale=options.scale,
             preset=options.preset,
             epochs=options.epochs,
@@ -43,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
             kernels=options.kernels,
             degradation=options.degradation,
             model_path=options.model,
+            held_out=options.held_out,
+            weights=options.weights,
             seed=options.seed,
         )
     say(f"{options.model} is written, with its history (JSON) and curve (PNG) beside it")

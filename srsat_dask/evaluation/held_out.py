@@ -1,18 +1,24 @@
 """Which pixels of a scene a model may be judged on: those that it was not trained on."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from srsat_dask.errors import InputError
 from srsat_dask.evaluation.measure import Mask
 from srsat_dask.model.file import ModelFile
 from srsat_dask.mosaic.inputs import MosaicScene, ReadableScene
-from srsat_dask.mosaic.split import HeldOut, held_out_tiles
+from srsat_dask.mosaic.split import SHORT, Part, Shares, Split, short, split_scene
+from srsat_dask.mosaic.windows import Window
 
 
 def held_out_mask(scene: ReadableScene, file: ModelFile) -> Mask | None:
-    """Return the mask of the blocks held out of training; None if the model never saw the scene.
+    """Return the mask of the pixels held out of training; None if the model never saw the scene.
+
+    They are those of the test blocks, which training did not look at; of a scene too small for
+    one, those of the validation block. Of an image that was trained on whole there are none.
 
     Raises
     ------
@@ -20,25 +26,53 @@ def held_out_mask(scene: ReadableScene, file: ModelFile) -> Mask | None:
         The scene has changed since the model was trained on it.
     """
     trained_on = file.spec.metadata.get("training_data", [])
-    if not trained_on or not isinstance(scene, MosaicScene):
+    if not trained_on:
         return None
     fingerprint = scene.fingerprint()
     for entry in trained_on:
-        if entry["fingerprint"] == fingerprint:
-            states = np.asarray(scene.array("tile_state")[:])
-            seed, fraction = entry["split"]["seed"], entry["split"]["fraction"]
+        if "folder" in entry:
+            part = _part_of(fingerprint, entry)
+            if part is not None:
+                return _everything if part == Part.TEST else _nothing
+        elif entry["fingerprint"] == fingerprint:
+            chosen = entry["split"]
+            shares = Shares(chosen["validation"], chosen["test"], chosen["seed"])
             # By the name it was trained under, on which the choice hangs.
-            tiles = held_out_tiles(entry["scene"], states, seed, fraction)
-            return HeldOut(tiles, seed, fraction).mask
+            split = split_scene(scene, shares, entry["scene"])
+            return partial(_of_part, split, split.judged)
+    if not isinstance(scene, MosaicScene):
+        return None
     # The choice hangs on the ledger too: of another state of the scene it would be a guess, and
     # blocks that were trained on would pass for held-out ones.
     lineage = _without_folders(scene.lineage)
-    if any(_without_folders(entry["lineage"]) == lineage for entry in trained_on):
+    if any(_without_folders(entry.get("lineage", {})) == lineage for entry in trained_on):
         raise InputError(
             f"{scene.name} has changed since the model was trained on it, so it is not known which"
             " of its blocks were held out: train again, or give other scenes"
         )
     return None
+
+
+def _part_of(fingerprint: str, entry: dict[str, Any]) -> Part | None:
+    """Return the part that an image of a folder was given to, None if it was not there."""
+    wanted = short(fingerprint)
+    for part in Part:
+        digests = entry["images"][part.name.lower()]
+        if wanted in (digests[n : n + SHORT] for n in range(0, len(digests), SHORT)):
+            return part
+    return None
+
+
+def _of_part(split: Split, part: Part, window: Window) -> npt.NDArray[np.bool_]:
+    return split.mask(window, part)
+
+
+def _everything(window: Window) -> npt.NDArray[np.bool_]:
+    return np.ones(window.shape, np.bool_)
+
+
+def _nothing(window: Window) -> npt.NDArray[np.bool_]:
+    return np.zeros(window.shape, np.bool_)
 
 
 def _without_folders(lineage: dict[str, Any]) -> dict[str, Any]:

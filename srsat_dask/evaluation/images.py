@@ -8,10 +8,14 @@ from srsat_dask.errors import InputError
 from srsat_dask.evaluation.held_out import held_out_mask
 from srsat_dask.evaluation.measure import Mask
 from srsat_dask.model.file import ModelFile
-from srsat_dask.mosaic.inputs import MosaicScene, RasterScene, ReadableScene, open_inputs
-
-ENDINGS = (".png", ".tif", ".tiff")
-"""What is taken out of a folder of images."""
+from srsat_dask.mosaic.inputs import (
+    MosaicScene,
+    RasterScene,
+    ReadableScene,
+    is_image_folder,
+    open_folder,
+    open_inputs,
+)
 
 
 @dataclass(frozen=True)
@@ -51,32 +55,14 @@ def open_images(paths: Sequence[str | Path], file: ModelFile) -> list[Image]:
     images: list[Image] = []
     taken: set[str] = set()
     for path in paths:
-        for name, scene in _named(path):
-            unused = _unused(name, taken)
+        scenes = (
+            open_folder(path) if is_image_folder(path) else open_inputs(path, georeferenced=False)
+        )
+        for scene in scenes:
+            unused = _unused(scene.name, taken)
             taken.add(unused)
             images.append(Image(unused, _folder(scene), scene, held_out_mask(scene, file)))
     return images
-
-
-def _named(path: str | Path) -> list[tuple[str, ReadableScene]]:
-    place = Path(path)
-    if not place.is_dir() or (place / "zarr.json").exists():
-        return [(scene.name, scene) for scene in open_inputs(path, georeferenced=False)]
-    found = sorted(
-        file
-        for file in place.rglob("*")
-        if file.suffix.lower() in ENDINGS
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(place).parts)
-    )
-    if not found:
-        raise InputError(
-            f"{path} is a folder with no image in it ({', '.join(ENDINGS)}), and no mosaic store"
-        )
-    return [
-        (file.relative_to(place).as_posix(), RasterScene.open(file, georeferenced=False))
-        for file in found
-    ]
 
 
 def _folder(scene: ReadableScene) -> str:

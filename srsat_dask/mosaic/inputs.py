@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window as RasterWindow
 
@@ -22,6 +23,9 @@ from srsat_dask.mosaic import ledger
 from srsat_dask.mosaic.georeference import Georeference
 from srsat_dask.mosaic.store import StoreScene, scenes_of
 from srsat_dask.mosaic.windows import Window, mirrored
+
+ENDINGS = (".tif", ".tiff", ".png")
+"""What is taken out of a folder of images."""
 
 RGB = (1, 2, 3)
 """GDAL's numbers of the bands that are super-resolved."""
@@ -66,9 +70,13 @@ class RasterScene:
     """Path of the file."""
     shape: tuple[int, int]
     """Height and width in pixels."""
+    label: str | None = None
+    """Name in place of the file's: the path below the folder it was found in."""
 
     @classmethod
-    def open(cls, path: str | Path, *, georeferenced: bool = True) -> "RasterScene":
+    def open(
+        cls, path: str | Path, *, georeferenced: bool = True, label: str | None = None
+    ) -> "RasterScene":
         """Check a raster and return it as a scene.
 
         Parameters
@@ -77,6 +85,8 @@ class RasterScene:
             A file that GDAL reads.
         georeferenced : bool
             Whether a CRS is needed.
+        label : str, optional
+            Name in place of the file's.
 
         Raises
         ------
@@ -108,12 +118,12 @@ class RasterScene:
             raise RasterError(
                 f"{path} has no CRS: give it one with gdal_edit.py -a_srs EPSG:CODE {path}"
             )
-        return cls(str(path), (int(shape[0]), int(shape[1])))
+        return cls(str(path), (int(shape[0]), int(shape[1])), label)
 
     @property
     def name(self) -> str:
-        """The file's name without its ending."""
-        return Path(self.path).stem
+        """The label, or the file's name without its ending."""
+        return Path(self.path).stem if self.label is None else self.label
 
     @property
     def georeference(self) -> Georeference:
@@ -122,6 +132,14 @@ class RasterScene:
             authority = raster.crs.to_authority()
             crs = ":".join(authority) if authority else raster.crs.to_wkt()
             return Georeference(crs, raster.transform, raster.height, raster.width)
+
+    def all_valid(self) -> bool:
+        """Return whether the file can have no missing pixel: no mask, alpha or nodata."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(self.path) as raster:
+                flags = raster.mask_flag_enums[: len(RGB)]
+        return all(flag == [MaskFlags.all_valid] for flag in flags)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the file and of all that GDAL reads with it."""
@@ -182,6 +200,45 @@ def _digest(parts: tuple[tuple[str, int, int], ...]) -> str:
             while block := file.read(1 << 20):
                 whole.update(block)
     return whole.hexdigest()
+
+
+def is_image_folder(path: str | Path) -> bool:
+    """Return whether a path is a folder that is no mosaic store and no scene of one."""
+    place = Path(path)
+    return place.is_dir() and not (place / "zarr.json").exists()
+
+
+def open_folder(path: str | Path) -> list[RasterScene]:
+    """Return the images of a folder and of all folders in it, by name.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder of GeoTIFFs and PNGs; hidden ones and other files are passed over. An image is
+        named by its path below the folder, such as ``forest/forest00.png``.
+
+    Raises
+    ------
+    InputError
+        The folder holds no image.
+    RasterError
+        An image that cannot be used.
+    """
+    root = Path(path)
+    found = sorted(
+        (place.relative_to(root) for place in root.rglob("*") if place.suffix.lower() in ENDINGS),
+        key=lambda place: place.parts,
+    )
+    scenes = [
+        RasterScene.open(root / place, georeferenced=False, label=place.as_posix())
+        for place in found
+        if (root / place).is_file() and not any(part.startswith(".") for part in place.parts)
+    ]
+    if not scenes:
+        raise InputError(
+            f"{path} is a folder with no image in it ({', '.join(ENDINGS)}), and no mosaic store"
+        )
+    return scenes
 
 
 def open_inputs(path: str | Path, *, georeferenced: bool = True) -> list[ReadableScene]:
@@ -286,6 +343,8 @@ __all__ = [
     "RasterScene",
     "ReadableScene",
     "check_finished",
+    "is_image_folder",
+    "open_folder",
     "open_inputs",
     "raster_digest",
     "read_mirrored",

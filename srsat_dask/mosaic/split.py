@@ -1,83 +1,147 @@
-"""Which tiles of a scene are held out of training, to be validated and evaluated on.
+"""Which blocks of a scene are trained on, which choose the best weights, which are judged.
 
-Neighbouring pixels of an image resemble one another, so training and held-out pixels are set
-apart by whole blocks of tiles, never by patches. The choice hangs on the scene's name, the ledger
-and a seed: training and evaluation find the same blocks without telling each other, and adding a
-scene to a store moves no block of another.
+Neighbouring pixels of an image resemble one another, so the three parts are set apart by whole
+blocks of tiles, never by patches. The choice hangs on the scene's name, on which of its tiles
+hold pixels and on a seed: training and evaluation find the same blocks without telling each
+other, and another scene moves no block of this one.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from srsat_dask.errors import InputError
 from srsat_dask.mosaic.grid import TILE
-from srsat_dask.mosaic.ledger import TileState, TileStates
-from srsat_dask.mosaic.store import StoreScene
+from srsat_dask.mosaic.inputs import MosaicScene, RasterScene, ReadableScene
+from srsat_dask.mosaic.ledger import TileState, TileStates, state_of
 from srsat_dask.mosaic.windows import Window
-
-FRACTION = 0.15
-"""Share of a scene's blocks that is held out."""
 
 LARGE_SCENE = 256
 """Tiles from which a block is 2 × 2 tiles; in smaller scenes a block is one tile."""
 
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """The held-out tiles of one scene."""
-
-    tiles: npt.NDArray[np.bool_]
-    """True where a tile is held out, (tile_y, tile_x)."""
-    seed: int
-    """Seed of the choice."""
-    fraction: float
-    """Share of the blocks that was asked for."""
-
-    def mask(self, window: Window) -> npt.NDArray[np.bool_]:
-        """Return which pixels of a window inside the scene are held out, (y, x)."""
-        rows = np.arange(window.y0, window.y1) // TILE
-        columns = np.arange(window.x0, window.x1) // TILE
-        return self.tiles[np.ix_(rows, columns)]
+SHORT = 8
+"""Hexadecimal digits that tell the images of a folder apart."""
 
 
-def held_out(scene: StoreScene, seed: int = 0, fraction: float = FRACTION) -> HeldOut:
-    """Choose the held-out blocks of a scene of a mosaic store.
+class Part(IntEnum):
+    """What the pixels of a block are for."""
 
-    Parameters
-    ----------
-    scene : StoreScene
-        The scene; its ledger says which tiles hold pixels.
-    seed : int
-        Another seed gives another choice.
-    fraction : float
-        Share of the blocks to hold out, between 0 and 1.
+    TRAINING = 0
+    """To learn from."""
+    VALIDATION = 1
+    """To choose the best weights by; nothing is learned from them."""
+    TEST = 2
+    """To judge by; training never looks at them."""
 
-    Returns
-    -------
-    HeldOut
-        Empty only if the scene has one block or none.
+
+@dataclass(frozen=True)
+class Shares:
+    """How much of each scene is held out of training.
 
     Raises
     ------
     InputError
-        `fraction` is not between 0 and 1.
+        A share is negative, both are 0, or they leave nothing to train on.
     """
-    states = np.asarray(scene.array("tile_state")[:])
-    return HeldOut(held_out_tiles(scene.name, states, seed, fraction), seed, fraction)
+
+    validation: float = 0.1
+    """Share of a scene's blocks to validate on."""
+    test: float = 0.15
+    """Share of a scene's blocks to test on."""
+    seed: int = 0
+    """Another seed gives another choice."""
+
+    def __post_init__(self) -> None:
+        shares = (self.validation, self.test)
+        held = sum(shares)
+        if not (all(map(math.isfinite, shares)) and min(shares) >= 0 and 0 < held < 1):
+            raise InputError(
+                f"held-out fractions {self.validation}, {self.test} (validation, test) must not be"
+                " negative, and their sum must lie between 0 and 1, such as 0.1, 0.15"
+            )
 
 
-def held_out_tiles(
-    name: str, states: TileStates, seed: int, fraction: float = FRACTION
-) -> npt.NDArray[np.bool_]:
-    """Choose the held-out tiles of a scene from its ledger.
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The three parts of one scene."""
 
-    Blocks with a whole tile are preferred, so that no scene is judged on slivers of its edge.
-    Of two or more such blocks, the share is rounded and at least one is held out. A scene of one
-    block is held out whole, or not at all, with the share as its chance: of many small scenes
-    the share is held out.
+    parts: npt.NDArray[np.uint8]
+    """`Part` of each tile, whatever its state, (tile_y, tile_x)."""
+    present: npt.NDArray[np.bool_]
+    """Which tiles hold pixels, (tile_y, tile_x)."""
+    shares: Shares
+    """What was asked for."""
+    tile: tuple[int, int] = (TILE, TILE)
+    """Height and width of a tile in pixels."""
+
+    def mask(self, window: Window, *parts: Part) -> npt.NDArray[np.bool_]:
+        """Return which pixels of a window inside the scene belong to some parts, (y, x)."""
+        rows = np.arange(window.y0, window.y1) // self.tile[0]
+        columns = np.arange(window.x0, window.x1) // self.tile[1]
+        return np.isin(self.parts, parts)[np.ix_(rows, columns)]
+
+    def pixels(self, window: Window, part: Part) -> int:
+        """Return how many pixels of a window lie in tiles of a part that hold pixels."""
+        (rows, heights), (columns, widths) = (
+            np.unique(np.arange(start, stop) // side, return_counts=True)
+            for start, stop, side in (
+                (window.y0, window.y1, self.tile[0]),
+                (window.x0, window.x1, self.tile[1]),
+            )
+        )
+        at = np.ix_(rows, columns)
+        wanted = (self.parts[at] == part) & self.present[at]
+        return int(heights @ wanted @ widths)
+
+    def tiles(self, part: Part) -> int:
+        """Return how many tiles that hold pixels belong to a part."""
+        return int((self.present & (self.parts == part)).sum())
+
+    @property
+    def judged(self) -> Part:
+        """The part to judge a model by: validation in a scene too small for a test block."""
+        return Part.TEST if self.tiles(Part.TEST) else Part.VALIDATION
+
+
+DEFAULT = Shares()
+"""What training holds out when it is not told."""
+
+
+def split_scene(scene: ReadableScene, shares: Shares = DEFAULT, name: str | None = None) -> Split:
+    """Split a scene into training, validation and test blocks.
+
+    The tiles of a mosaic scene are those of its ledger; any other scene is cut into equal tiles of
+    about 256 px, so that none is a sliver.
+
+    Parameters
+    ----------
+    scene : ReadableScene
+        The scene.
+    shares : Shares
+        How much to hold out, and the seed.
+    name : str, optional
+        Name to choose by in place of the scene's, such as the one it was trained under.
+    """
+    if isinstance(scene, MosaicScene):
+        states, tile = np.asarray(scene.array("tile_state")[:]), (TILE, TILE)
+    else:
+        tile = _even_tile(scene.shape)
+        states = _states(scene, tile)
+    parts = parts_of_tiles(scene.name if name is None else name, states, shares)
+    return Split(parts, has_pixels(states), shares, tile)
+
+
+def parts_of_tiles(name: str, states: TileStates, shares: Shares) -> npt.NDArray[np.uint8]:
+    """Choose the part of each tile of a scene.
+
+    Blocks with a whole tile are preferred, so that no scene is judged on slivers of its edge. Of
+    three or more such blocks, each share is rounded and is at least one block; of two, one is
+    for validation. A scene of one block goes to one part whole, with the shares as its chances:
+    of many small scenes the shares are held out.
 
     Parameters
     ----------
@@ -85,34 +149,30 @@ def held_out_tiles(
         Name of the scene.
     states : uint8 (tile_y, tile_x)
         `TileState` of each tile.
-    seed : int
-        Seed of the choice.
-    fraction : float
-        Share of the blocks to hold out, between 0 and 1.
+    shares : Shares
+        How much to hold out, and the seed.
 
     Returns
     -------
-    bool (tile_y, tile_x)
-        True for every tile of a held-out block, whatever its state.
-
-    Raises
-    ------
-    InputError
-        `fraction` is not between 0 and 1.
+    uint8 (tile_y, tile_x)
+        `Part` of every tile, whatever its state.
     """
-    if not 0 < fraction < 1:
-        raise InputError(f"held-out fraction {fraction} must lie between 0 and 1, such as 0.15")
     side = 2 if states.size >= LARGE_SCENE else 1
     candidates = _blocks_with(states == TileState.STORED, side)
     if len(candidates) < 2:
         candidates = _blocks_with(has_pixels(states), side)
-    ranks = np.array([_rank(name, row, column, seed) for row, column in candidates])
+    ranks = np.array([_rank(name, row, column, shares.seed) for row, column in candidates])
+    parts = np.full(len(candidates), Part.TRAINING, np.uint8)
     if len(candidates) > 1:
-        chosen = candidates[np.argsort(ranks)[: max(round(fraction * len(candidates)), 1)]]
+        test, validation = _blocks_of(len(candidates), shares)
+        order = np.argsort(ranks)
+        parts[order[:test]] = Part.TEST
+        parts[order[test : test + validation]] = Part.VALIDATION
     else:
-        chosen = candidates[ranks < fraction]
-    blocks = np.zeros((-(-states.shape[0] // side), -(-states.shape[1] // side)), np.bool_)
-    blocks[chosen[:, 0], chosen[:, 1]] = True
+        parts[ranks < shares.test + shares.validation] = Part.VALIDATION
+        parts[ranks < shares.test] = Part.TEST
+    blocks = np.zeros((-(-states.shape[0] // side), -(-states.shape[1] // side)), np.uint8)
+    blocks[candidates[:, 0], candidates[:, 1]] = parts
     tiles = blocks.repeat(side, axis=0).repeat(side, axis=1)
     return tiles[: states.shape[0], : states.shape[1]]
 
@@ -120,6 +180,40 @@ def held_out_tiles(
 def has_pixels(states: TileStates) -> npt.NDArray[np.bool_]:
     """Return which tiles hold source pixels, of the shape of `states`."""
     return np.isin(states, (TileState.STORED, TileState.PARTIAL))
+
+
+def short(fingerprint: str) -> str:
+    """Return what a model's file keeps of the fingerprint of one of a folder's many images."""
+    return fingerprint[:SHORT]
+
+
+def _blocks_of(blocks: int, shares: Shares) -> tuple[int, int]:
+    """Return how many of two or more blocks are for test and for validation."""
+    test, validation = (
+        max(round(share * blocks), 1) if share else 0 for share in (shares.test, shares.validation)
+    )
+    if blocks == 2:
+        return (0, 1) if shares.validation else (1, 0)
+    # Rounding up must take the last block neither from validation nor from training.
+    test = min(test, blocks - 2 if shares.validation else blocks - 1)
+    return test, min(validation, blocks - 1 - test)
+
+
+def _even_tile(shape: tuple[int, int]) -> tuple[int, int]:
+    height, width = (-(-side // max(round(side / TILE), 1)) for side in shape)
+    return height, width
+
+
+def _states(scene: ReadableScene, tile: tuple[int, int]) -> TileStates:
+    rows, columns = (-(-side // step) for side, step in zip(scene.shape, tile, strict=True))
+    if isinstance(scene, RasterScene) and scene.all_valid():
+        return np.full((rows, columns), TileState.STORED, np.uint8)
+    states = np.empty((rows, columns), np.uint8)
+    for row, column in np.ndindex(rows, columns):
+        y, x = row * tile[0], column * tile[1]
+        _, valid = scene.read(Window(y, y + tile[0], x, x + tile[1]).clipped(scene.shape))
+        states[row, column] = state_of(valid)
+    return states
 
 
 def _blocks_with(tiles: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.intp]:

@@ -1,9 +1,9 @@
 """The feed: Dask tasks that turn shards into pools of patches, one pool ahead of the training.
 
-A task reads one shard, so memory depends on the shard, not on the scene. Shards come in an
-endless row of shuffled sweeps; each pool takes the next few and mixes their patches. Every random
-choice is seeded by the place of the task in that row, so the batches do not depend on how many
-workers there are.
+A task reads one shard, or as many small images as have the pixels of one, so memory depends on
+the shard, not on the scene. Shards come in an endless row of shuffled sweeps; each pool takes the
+next few and mixes their patches. Every random choice is seeded by the place of the task in that
+row, so the batches do not depend on how many workers there are.
 """
 
 import math
@@ -15,13 +15,14 @@ from itertools import count, islice
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from distributed import Client
 
 from srsat_dask.errors import InputError, ShardError
-from srsat_dask.mosaic.inputs import MosaicScene
-from srsat_dask.mosaic.ledger import tile_slices
-from srsat_dask.mosaic.split import HeldOut, has_pixels
-from srsat_dask.mosaic.windows import Window
+from srsat_dask.mosaic.inputs import MosaicScene, ReadableScene
+from srsat_dask.mosaic.split import Part, Split
+from srsat_dask.mosaic.store import SHARD
+from srsat_dask.mosaic.windows import Window, split
 from srsat_dask.runtime.clusters import threads_of
 from srsat_dask.runtime.runner import RETRIES
 from srsat_dask.training.patches import (
@@ -38,7 +39,7 @@ PREFIX = "patch-batch"
 """Name of the feed's tasks in the dashboard."""
 
 MIXED = 4
-"""Shards whose patches are mixed in a pool."""
+"""Tasks whose patches are mixed in a pool."""
 
 POOL_PIXELS = 2 * 2**20
 """HR pixels of a pool: four seconds of training on two cores, 8 MB."""
@@ -51,87 +52,135 @@ TRAINING, VALIDATION = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
-class ShardSource:
-    """One shard to draw patches from."""
+class Piece:
+    """A window of a scene to draw patches from: a shard of a store, or an image."""
 
-    scene: MosaicScene
+    scene: ReadableScene
     """Its scene."""
-    held: HeldOut
-    """What of the scene is held out."""
+    split: Split
+    """What of the scene is for what."""
     index: tuple[int, int]
-    """Its row and column among the scene's shards."""
+    """Its row and column among the scene's windows."""
     window: Window
     """Its pixels."""
-    training_tiles: int
-    """Tiles with pixels to train on."""
-    held_tiles: int
-    """Tiles with pixels that are held out."""
+    weight: float
+    """How many patches it gives, beside other pieces; 0 or more."""
 
 
-def shard_sources(scene: MosaicScene, held: HeldOut) -> list[ShardSource]:
-    """Return the shards of a scene that hold pixels, by the ledger alone."""
-    present = has_pixels(np.asarray(scene.array("tile_state")[:]))
-    training, kept = present & ~held.tiles, present & held.tiles
-    sources = [
-        ShardSource(
-            scene,
-            held,
-            index,
-            window,
-            int(training[tile_slices(window)].sum()),
-            int(kept[tile_slices(window)].sum()),
-        )
-        for index, window in scene.shards()
+@dataclass(frozen=True, eq=False)
+class ShardSource:
+    """What one task reads: pieces that have the pixels of a shard at most, or one shard."""
+
+    pieces: tuple[Piece, ...]
+    """At least one."""
+
+    @property
+    def weight(self) -> float:
+        """How many patches it gives, beside other sources."""
+        return sum(piece.weight for piece in self.pieces)
+
+
+def shard_sources(
+    scenes: Sequence[tuple[ReadableScene, Split]],
+    part: Part,
+    *,
+    even: bool = False,
+    seed: int = 0,
+) -> list[ShardSource]:
+    """Return what there is to read of a part of some scenes.
+
+    Parameters
+    ----------
+    scenes : sequence of (ReadableScene, Split)
+        The scenes and their splits.
+    part : Part
+        Windows without a tile of this part that holds pixels are left out.
+    even : bool
+        Give each scene the same weight; by default a scene counts by its pixels of the part.
+    seed : int
+        Of the order in which small images are put together.
+
+    Returns
+    -------
+    list of ShardSource
+        In the order of the scenes, but for images put together, which are mixed.
+    """
+    pieces = []
+    for scene, parts in scenes:
+        windows = [(index, window, parts.pixels(window, part)) for index, window in _windows(scene)]
+        total = sum(pixels for _, _, pixels in windows)
+        pieces += [
+            Piece(scene, parts, index, window, pixels / total if even else float(pixels))
+            for index, window, pixels in windows
+            if pixels
+        ]
+    # Folders are sorted by class: in their order a task would read images of one kind.
+    order = np.random.default_rng((len(pieces), seed)).permutation(len(pieces))
+    small = [pieces[n] for n in order if _pixels(pieces[n]) <= SHARD**2 // 2]
+    return [ShardSource((piece,)) for piece in pieces if _pixels(piece) > SHARD**2 // 2] + [
+        ShardSource(group) for group in _together(small)
     ]
-    return [source for source in sources if source.training_tiles or source.held_tiles]
 
 
 def draw_training(
     source: ShardSource, shape: PatchShape, patches: int, seed: tuple[int, ...]
 ) -> Patches:
-    """Draw random training patches from one shard, randomly turned and mirrored.
+    """Draw random training patches, randomly turned and mirrored.
 
     Parameters
     ----------
     source : ShardSource
-        Where from.
+        Where from; its pieces share the patches by their weights.
     shape : PatchShape
         What shape.
     patches : int
-        How many; none come if there is no place for one.
+        How many; a piece without a place for one gives none.
     seed : tuple of int
         Seed of all choices.
     """
     rng = np.random.default_rng(seed)
-    image, valid = source.scene.read(source.window)
-    held = source.held.mask(source.window)
-    corners = training_corners(valid, held, _origin(source), shape)
-    # Without a corner to draw from, the empty array of corners stands for itself.
-    chosen = corners[rng.integers(len(corners), size=patches)] if len(corners) else corners
-    return turned(cut(image, valid, chosen, shape, _origin(source)), rng)
+    shares = rng.multinomial(patches, [piece.weight / source.weight for piece in source.pieces])
+    drawn = []
+    for piece, share in zip(source.pieces, shares, strict=True):
+        if not share:
+            continue
+        image, valid = _read(piece)
+        held = piece.split.mask(piece.window, Part.VALIDATION, Part.TEST)
+        corners = training_corners(valid, held, _origin(piece), shape)
+        # Without a corner to draw from, the empty array of corners stands for itself.
+        chosen = corners[rng.integers(len(corners), size=share)] if len(corners) else corners
+        drawn.append(cut(image, valid, chosen, shape, _origin(piece)))
+    return turned(Patches.joined(drawn), rng)
 
 
 def draw_validation(
     source: ShardSource, shape: PatchShape, patches: int, seed: tuple[int, ...]
 ) -> Patches:
-    """Draw up to so many held-out patches from one shard that do not overlap, as they lie."""
+    """Draw up to so many validation patches that do not overlap, as they lie."""
     rng = np.random.default_rng(seed)
-    image, valid = source.scene.read(source.window)
-    held = source.held.mask(source.window)
-    corners = validation_corners(valid, held, _origin(source), shape)
-    chosen = np.sort(rng.permutation(len(corners))[:patches])
-    return cut(image, valid, corners[chosen], shape, _origin(source))
+    places = []
+    for n, piece in enumerate(source.pieces):
+        _, valid = _read(piece)
+        held = piece.split.mask(piece.window, Part.VALIDATION)
+        places += [(n, corner) for corner in validation_corners(valid, held, _origin(piece), shape)]
+    chosen = [places[n] for n in np.sort(rng.permutation(len(places))[:patches])]
+    drawn = []
+    for n, piece in enumerate(source.pieces):
+        corners = np.array([corner for at, corner in chosen if at == n], np.intp).reshape(-1, 2)
+        if len(corners) or n == 0:
+            drawn.append(cut(*_read(piece), corners, shape, _origin(piece)))
+    return Patches.joined(drawn)
 
 
 def plan_pools(
-    tiles: Sequence[int], patches: int, seed: int
+    weights: Sequence[float], patches: int, seed: int
 ) -> Iterator[list[tuple[int, int, tuple[int, ...]]]]:
     """Plan the pools of a training run, without end.
 
     Parameters
     ----------
-    tiles : sequence of int
-        Training tiles of each shard, at least 1.
+    weights : sequence of float
+        Weight of each shard, more than 0.
     patches : int
         Patches of a pool, about, and rather more than less.
     seed : int
@@ -140,24 +189,26 @@ def plan_pools(
     Yields
     ------
     list of (shard, patches, seed)
-        Each shard once in a sweep, with patches in proportion to its tiles and a seed of its own.
+        In a sweep each shard gives patches by its weight, in one task or in several of which none
+        gives more than twice the mean; each task has a seed of its own.
     """
-    mixed = min(MIXED, len(tiles))
-    per_tile = patches / (mixed * float(np.mean(tiles)))
+    shares = np.asarray(weights) / float(np.mean(weights)) * (patches / MIXED)
+    tasks = np.maximum(np.ceil(shares / (2 * patches / MIXED)), 1).astype(int)
+    entries = np.repeat(np.arange(len(weights)), tasks)
 
     def row() -> Iterator[int]:
         for sweep in count():
-            yield from np.random.default_rng((TRAINING, seed, sweep)).permutation(len(tiles))
+            yield from np.random.default_rng((TRAINING, seed, sweep)).permutation(entries)
 
     shards = row()
     for pool in count():
         yield [
             (
                 int(shard),
-                min(math.ceil(per_tile * tiles[shard]), patches),
+                math.ceil(shares[shard] / tasks[shard]),
                 (TRAINING, seed, pool, place),
             )
-            for place, shard in enumerate(islice(shards, mixed))
+            for place, shard in enumerate(islice(shards, MIXED))
         ]
 
 
@@ -179,7 +230,7 @@ def training_batches(
     client : distributed.Client
         Where patches are drawn.
     sources : sequence of ShardSource
-        The shards of all scenes.
+        Of `Part.TRAINING`.
     shape : PatchShape
         What a patch is.
     batch : int
@@ -201,11 +252,10 @@ def training_batches(
     ShardError
         A task failed for good.
     """
-    usable = [source for source in sources if source.training_tiles]
-    if not usable:
+    if not sources:
         raise _no_training_patch(shape)
     patches = batch * max(POOL_PIXELS // (shape.size**2 * batch), 1)
-    plan = plan_pools([source.training_tiles for source in usable], patches, seed)
+    plan = plan_pools([source.weight for source in sources], patches, seed)
     plan = islice(plan, start.pool, None)
     run = uuid.uuid4().hex
     pools: deque[list[tuple[Any, ShardSource]]] = deque()
@@ -216,14 +266,14 @@ def training_batches(
                 (
                     client.submit(
                         draw_training,
-                        usable[shard],
+                        sources[shard],
                         shape,
                         patches,
                         task_seed,
                         key=(f"{PREFIX}-{run}", number, place),
                         retries=RETRIES,
                     ),
-                    usable[shard],
+                    sources[shard],
                 )
                 for place, (shard, patches, task_seed) in enumerate(next(plan))
             ]
@@ -232,7 +282,7 @@ def training_batches(
     first, skipped = start.pool, start.batch
     parts: list[Patches] = []
     scenes: dict[str, None] = {}
-    empty = 0
+    empty: set[int] = set()
     try:
         submit(first)
         for number in count(first):
@@ -240,11 +290,11 @@ def training_batches(
             for future, source in pools.popleft():
                 drawn = _result(future, source)
                 # So many tasks in a row hold a whole sweep, wherever it starts.
-                empty = 0 if len(drawn) else empty + 1
-                if empty >= 2 * len(usable):
+                empty = set() if len(drawn) else empty | {id(source)}
+                if len(empty) == len(sources):
                     raise _no_training_patch(shape)
                 parts.append(drawn)
-                scenes[source.scene.name] = None
+                scenes |= dict.fromkeys(piece.scene.name for piece in source.pieces)
             pool = Patches.joined(parts)
             whole = len(pool) // batch
             if not whole:
@@ -261,7 +311,7 @@ def training_batches(
 def validation_patches(
     client: Client, sources: Sequence[ShardSource], shape: PatchShape, seed: int
 ) -> Patches:
-    """Return the fixed patches to validate on, drawn from held-out tiles only.
+    """Return the fixed patches to validate on, from `sources` of `Part.VALIDATION`.
 
     Shards are read in an order set by the seed until there are enough patches.
 
@@ -272,9 +322,8 @@ def validation_patches(
     ShardError
         A task failed for good.
     """
-    usable = [source for source in sources if source.held_tiles]
-    order = np.random.default_rng((VALIDATION, seed)).permutation(len(usable))
-    quota = max(-(-VALIDATION_PATCHES // max(len(usable), 1)), MIXED)
+    order = np.random.default_rng((VALIDATION, seed)).permutation(len(sources))
+    quota = max(-(-VALIDATION_PATCHES // max(len(sources), 1)), MIXED)
     run = uuid.uuid4().hex
     found: list[Patches] = []
     step = threads_of(client)
@@ -283,14 +332,14 @@ def validation_patches(
             (
                 client.submit(
                     draw_validation,
-                    usable[shard],
+                    sources[shard],
                     shape,
                     quota,
                     (VALIDATION, seed, start + place),
                     key=(f"{PREFIX}-validation-{run}", start, place),
                     retries=RETRIES,
                 ),
-                usable[shard],
+                sources[shard],
             )
             for place, shard in enumerate(order[start : start + step])
         ]
@@ -305,19 +354,54 @@ def validation_patches(
     return Patches.joined(found).take(slice(VALIDATION_PATCHES))
 
 
-def _origin(source: ShardSource) -> tuple[int, int]:
-    return source.window.y0, source.window.x0
+def _windows(scene: ReadableScene) -> Iterator[tuple[tuple[int, int], Window]]:
+    return scene.shards() if isinstance(scene, MosaicScene) else split(scene.shape, SHARD)
+
+
+def _pixels(piece: Piece) -> int:
+    height, width = piece.window.shape
+    return height * width
+
+
+def _together(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, ...]]:
+    """Put pieces together, in order, to about the pixels of a shard."""
+    group: list[Piece] = []
+    for piece in pieces:
+        if group and sum(map(_pixels, group)) + _pixels(piece) > SHARD**2:
+            yield tuple(group)
+            group = []
+        group.append(piece)
+    if group:
+        yield tuple(group)
+
+
+def _origin(piece: Piece) -> tuple[int, int]:
+    return piece.window.y0, piece.window.x0
+
+
+def _read(piece: Piece) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    try:
+        return piece.scene.read(piece.window)
+    except Exception as error:
+        row, column = piece.index
+        raise ShardError(
+            f"shard ({row}, {column}) of {piece.scene.name} cannot be read:"
+            f" {type(error).__name__}: {error}; a store is checked by 'srsat verify'"
+        ) from error
 
 
 def _result(future: Any, source: ShardSource) -> Patches:
     try:
         patches: Patches = future.result()
+    except ShardError:
+        raise
     except Exception as error:
-        row, column = source.index
+        first = source.pieces[0]
+        row, column = first.index
+        others = f" and {len(source.pieces) - 1} others" if len(source.pieces) > 1 else ""
         raise ShardError(
-            f"{PREFIX} ({row}, {column}) of {source.scene.name} failed:"
-            f" {type(error).__name__}: {error};"
-            " check the store with 'srsat verify' and train again"
+            f"{PREFIX} ({row}, {column}) of {first.scene.name}{others} failed:"
+            f" {type(error).__name__}: {error}; train again"
         ) from error
     return patches
 

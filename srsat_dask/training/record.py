@@ -1,55 +1,105 @@
 """What a model's file and history say of how it was made: no folder, no secret, only names."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import numpy as np
-
 import srsat_dask
-from srsat_dask.mosaic.inputs import MosaicScene
-from srsat_dask.mosaic.split import HeldOut, has_pixels
+from srsat_dask.errors import InputError
+from srsat_dask.mosaic.inputs import MosaicScene, ReadableScene
+from srsat_dask.mosaic.split import Part, Split, short
 from srsat_dask.training.patches import PatchShape
 from srsat_dask.training.presets import Preset
 
 
-def training_data(scenes: Sequence[tuple[MosaicScene, HeldOut]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class TrainingInput:
+    """What one input of the command line comes to."""
+
+    scenes: tuple[tuple[ReadableScene, Split], ...]
+    """Its scenes and their splits."""
+    folder: str | None = None
+    """Name of the folder that was given, if it was one."""
+
+
+def training_data(inputs: Sequence[TrainingInput]) -> list[dict[str, Any]]:
     """Return which scenes were trained on and how each was split.
 
-    Evaluation compares ``fingerprint``, and chooses the same tiles again from ``split``.
+    Evaluation compares ``fingerprint``, and chooses the same tiles again from ``split``. Images
+    of a folder that belong to one part whole have one entry together.
 
     Parameters
     ----------
-    scenes : sequence of (MosaicScene, HeldOut)
-        The scenes and what was held out of them.
+    inputs : sequence of TrainingInput
+        Everything that was given.
 
     Returns
     -------
     list of dict
-        ``scene``, ``fingerprint`` (SHA-256), ``lineage`` without folders, and ``split`` with
-        ``seed``, ``fraction``, ``tiles`` with pixels and how many were ``held_out``.
+        For a scene ``scene``, ``fingerprint`` (SHA-256), ``lineage`` without folders, and
+        ``split`` with ``seed``, the shares ``validation`` and ``test``, and the number of
+        ``tiles`` with pixels of each part. For a folder ``folder``, ``fingerprint`` of all names
+        and contents, ``split`` with the number of ``images`` of each part, and ``images``: for
+        each part the `short` fingerprints of its images, put together.
+
+    Raises
+    ------
+    InputError
+        Two scenes are the same image: what is trained on in one might be held out in the other.
     """
+    known: dict[str, str] = {}
     entries = []
-    for scene, held in scenes:
-        present = has_pixels(np.asarray(scene.array("tile_state")[:]))
-        entries.append(
-            {
-                "scene": scene.name,
-                "fingerprint": scene.fingerprint(),
-                "lineage": public(scene.lineage),
-                "split": {
-                    "seed": held.seed,
-                    "fraction": held.fraction,
-                    "tiles": int(present.sum()),
-                    "held_out": int((present & held.tiles).sum()),
-                },
-            }
-        )
+    for given in inputs:
+        together = []
+        for scene, split in given.scenes:
+            fingerprint = scene.fingerprint()
+            if fingerprint in known:
+                raise InputError(
+                    f"{known[fingerprint]} and {scene.name} are the same image: give it once, or"
+                    " what is trained on in one might be held out in the other"
+                )
+            known[fingerprint] = scene.name
+            if given.folder is not None and split.parts.size == 1:
+                together.append((scene.name, fingerprint, split))
+            else:
+                entries.append(_scene_entry(scene, fingerprint, split))
+        if given.folder is not None and together:
+            entries.append(_folder_entry(given.folder, together))
     return entries
+
+
+def _scene_entry(scene: ReadableScene, fingerprint: str, split: Split) -> dict[str, Any]:
+    return {
+        "scene": scene.name,
+        "fingerprint": fingerprint,
+        "lineage": public(scene.lineage) if isinstance(scene, MosaicScene) else {"kind": "raster"},
+        "split": {
+            **asdict(split.shares),
+            "tiles": {part.name.lower(): split.tiles(part) for part in Part},
+        },
+    }
+
+
+def _folder_entry(folder: str, images: Sequence[tuple[str, str, Split]]) -> dict[str, Any]:
+    whole = hashlib.sha256()
+    found: dict[str, list[str]] = {part.name.lower(): [] for part in Part}
+    for name, fingerprint, split in images:
+        whole.update(f"{name}\n{fingerprint}\n".encode())
+        found[Part(int(split.parts.flat[0])).name.lower()].append(short(fingerprint))
+    return {
+        "folder": folder,
+        "fingerprint": whole.hexdigest(),
+        "split": {
+            **asdict(images[0][2].shares),
+            "images": {part: len(digests) for part, digests in found.items()},
+        },
+        "images": {part: "".join(sorted(digests)) for part, digests in found.items()},
+    }
 
 
 def degradation(shape: PatchShape) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from srsat_dask.errors import InputError
 from srsat_dask.model.degradation import Degradation
 from srsat_dask.model.file import save_model
 from srsat_dask.model.spec import ModelSpec
-from srsat_dask.mosaic.inputs import MosaicScene, open_inputs
-from srsat_dask.mosaic.split import held_out
+from srsat_dask.mosaic.inputs import MosaicScene, is_image_folder, open_folder, open_inputs
+from srsat_dask.mosaic.split import Part, Shares, split_scene
 from srsat_dask.runtime.clusters import current_client
 from srsat_dask.runtime.progress import track
 from srsat_dask.training import record
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 VALIDATION_PIXELS = 2**18
 """HR pixels of a validation batch: enough to keep the cores busy, 100 MB of activations."""
 
+WEIGHTS = ("area", "even")
+"""What a scene may count by."""
+
 logger = logging.getLogger(__name__)
 
 
 def train(
-    stores: str | Path | Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     *,
     scale: int = 4,
     preset: str = "default",
@@ -43,19 +46,24 @@ def train(
     kernels: Sequence[int] | None = None,
     degradation: str | Degradation = "bicubic",
     model_path: str | Path | None = None,
+    held_out: tuple[float, float] = (0.1, 0.15),
+    weights: str = "area",
     seed: int = 0,
     progress: bool = True,
 ) -> "keras.Model":
-    """Train an SRCNN on the scenes of mosaic stores.
+    """Train an SRCNN on the scenes of mosaic stores, on rasters and on folders of images.
 
     Patches are drawn by tasks on the current Dask client, or on threads of this process; the
-    fitting runs in this process, on whatever device its Keras backend finds. Blocks of tiles are
-    held out of each scene (`srsat_dask.mosaic.split`); PSNR is validated on them, beside bicubic.
+    fitting runs in this process, on whatever device its Keras backend finds. Blocks of each scene
+    are held out (`srsat_dask.mosaic.split`): those for validation choose the best weights, beside
+    bicubic; those for test are never looked at here, `evaluate` judges by them.
 
     Parameters
     ----------
-    stores : str, Path or sequence of them
-        Mosaic stores, or ``STORE/SCENE`` for one scene.
+    inputs : str, Path or sequence of them
+        Mosaic stores, ``STORE/SCENE`` for one scene, rasters of uint8 bands (red, green, blue
+        first; GeoTIFF, PNG), or folders of GeoTIFFs and PNGs, with the folders in them. A small
+        image is one block: it is trained on or held out whole.
     scale : {2, 3, 4}
         HR pixels per LR pixel.
     preset : str
@@ -72,6 +80,10 @@ def train(
         bits) if wanted.
     model_path : str or Path, optional
         Write the model to ``OUT.keras``, with ``OUT.history.json`` and ``OUT.curve.png`` beside.
+    held_out : tuple of float
+        Shares of each scene's blocks for validation and for test.
+    weights : {"area", "even"}
+        Whether a scene counts by its pixels to train on, or each scene as much as another.
     seed : int
         Seed of the split, the patches and the first weights; not negative.
     progress : bool
@@ -86,9 +98,11 @@ def train(
     Raises
     ------
     InputError
-        Arguments out of range, or stores without a place for a patch or a held-out patch.
+        Arguments out of range, or inputs without a place for a patch or a held-out patch.
     StoreError
-        A store that is missing or not one of ours.
+        A store that is not one of ours.
+    RasterError
+        An image that cannot be used.
     ModelError
         A network that cannot be.
     ShardError
@@ -106,20 +120,26 @@ def train(
         raise InputError(f"seed {seed} must not be negative")
     if model_path is not None:
         check_model_path(model_path)
-    scenes = [(scene, held_out(scene, seed)) for scene in _mosaic_scenes(stores, spec.bands)]
-    sources = [source for scene, held in scenes for source in shard_sources(scene, held)]
-    if not sources:
+    if weights not in WEIGHTS:
+        raise InputError(f"weights {weights!r} is unknown: choose {' or '.join(WEIGHTS)}")
+    given = _training_inputs(inputs, spec.bands, Shares(*held_out, seed))
+    scenes = [pair for each in given for pair in each.scenes]
+    sources, judges = (
+        shard_sources(scenes, part, even=weights == "even", seed=seed)
+        for part in (Part.TRAINING, Part.VALIDATION)
+    )
+    if not any(split.present.any() for _, split in scenes):
         raise InputError(
-            "no scene holds a pixel yet, every tile is pending, absent, blank or failed:"
+            "no scene holds a pixel: every tile is pending, absent, blank, failed or nodata;"
             " see 'srsat status', harvest again or train on other scenes"
         )
     # Now, not after the training: the record is of the pixels that were there to train on.
-    data = record.training_data(scenes)
+    data = record.training_data(given)
     shape = PatchShape(scale, chosen.patch(scale), spec.halo, chosen.contrast_stretch, degraded_by)
     wide_shape = replace(shape, size=chosen.validation_patch(scale))
 
     with current_client() as client:
-        validation = validation_patches(client, sources, wide_shape, seed)
+        validation = validation_patches(client, judges, wide_shape, seed)
         with closing(training_batches(client, sources, shape, chosen.batch, seed)) as feed:
             first = next(feed)
             # Keras and its backend take seconds to load: not before the data are known to do.
@@ -166,24 +186,24 @@ def train(
     return result
 
 
-def _mosaic_scenes(stores: str | Path | Sequence[str | Path], bands: int) -> list[MosaicScene]:
-    paths = [stores] if isinstance(stores, str | Path) else list(stores)
+def _training_inputs(
+    inputs: str | Path | Sequence[str | Path], bands: int, shares: Shares
+) -> list[record.TrainingInput]:
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if not paths:
-        raise InputError("no mosaic store is given to train on")
-    scenes = []
+        raise InputError("nothing is given to train on: give a store, a raster or a folder")
+    given = []
     for path in paths:
-        for scene in open_inputs(path):
-            if not isinstance(scene, MosaicScene):
-                raise InputError(
-                    f"{path} is a raster, training needs a mosaic store: make one with"
-                    f" 'srsat harvest STORE --source {path}'"
-                )
-            if scene.bands != bands:
+        folder = Path(path).resolve().name if is_image_folder(path) else None
+        scenes = open_inputs(path, georeferenced=False) if folder is None else open_folder(path)
+        for scene in scenes:
+            if isinstance(scene, MosaicScene) and scene.bands != bands:
                 raise InputError(
                     f"{path}: {scene.name} has {scene.bands} bands, {bands} are needed"
                 )
-            scenes.append(scene)
-    return scenes
+        pairs = tuple((scene, split_scene(scene, shares)) for scene in scenes)
+        given.append(record.TrainingInput(pairs, folder))
+    return given
 
 
 def _validation_batches(patches: Patches) -> Iterator[Patches]:

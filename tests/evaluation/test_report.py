@@ -23,7 +23,7 @@ from srsat_dask.model.file import ModelFile, save_model
 from srsat_dask.model.inference import bicubic_image, upscale_image
 from srsat_dask.mosaic.inputs import MosaicScene
 from srsat_dask.mosaic.ledger import write_shard
-from srsat_dask.mosaic.split import held_out
+from srsat_dask.mosaic.split import Part, Shares, split_scene
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.training import record
 
@@ -246,7 +246,12 @@ def of_part(image: np.ndarray, file: ModelFile, rows: slice, columns: slice) -> 
 
 def trained_on(make_model: MakeModel, *scenes: MosaicScene, seed: int = 3) -> ModelFile:
     """Return a model whose file says that it was trained on scenes."""
-    data = record.training_data([(scene, held_out(scene, seed)) for scene in scenes])
+    data = record.training_data(
+        [
+            record.TrainingInput(((scene, split_scene(scene, Shares(seed=seed))),))
+            for scene in scenes
+        ]
+    )
     return ModelFile.open(make_model(2, metadata={"training_data": data}, **SMALL))
 
 
@@ -265,7 +270,7 @@ def test_scene_trained_on_is_judged_on_held_out_blocks(
         == evaluate(f"{other.store}/other", make_model(2, **SMALL), progress=False).images["other"]
     )
 
-    (tile,) = np.argwhere(held_out(one, 3).tiles)
+    (tile,) = np.argwhere(split_scene(one, Shares(seed=3)).parts == Part.TEST)
     y, x = (int(v) * 256 for v in tile)
     image, _ = one.read(Window(0, 512, 0, 768))
     scores = of_part(image.transpose(1, 2, 0), file, slice(y, y + 256), slice(x, x + 256))

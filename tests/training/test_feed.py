@@ -11,8 +11,8 @@ from distributed import Client, LocalCluster
 
 from srsat_dask.errors import InputError, ShardError
 from srsat_dask.mosaic.grid import TILE
-from srsat_dask.mosaic.inputs import MosaicScene
-from srsat_dask.mosaic.split import HeldOut, held_out
+from srsat_dask.mosaic.inputs import MosaicScene, open_folder
+from srsat_dask.mosaic.split import Part, Shares, Split, split_scene
 from srsat_dask.mosaic.store import create_scene
 from srsat_dask.training import feed
 from srsat_dask.training.feed import (
@@ -65,8 +65,8 @@ class EagerFuture:
         return self.work(*self.arguments)
 
 
-def sources_of(*scenes):
-    return [source for scene in scenes for source in shard_sources(scene, held_out(scene))]
+def sources_of(*scenes, part=Part.TRAINING, **options):
+    return shard_sources([(scene, split_scene(scene)) for scene in scenes], part, **options)
 
 
 def first_batches(client, sources, seed=0, batches=20):
@@ -75,10 +75,11 @@ def first_batches(client, sources, seed=0, batches=20):
 
 
 def test_the_order_does_not_hang_on_the_workers(make_scene):
-    """One worker and two give the same batches of two pools, byte for byte."""
-    sources = sources_of(make_scene("a"), make_scene("b", seed=1))
+    """One worker and three give the same batches of two pools, byte for byte."""
+    scenes = make_scene("a"), make_scene("b", seed=1)
+    sources, judges = sources_of(*scenes), sources_of(*scenes, part=Part.VALIDATION)
     found = []
-    for workers in (1, 2):
+    for workers in (1, 3):
         with (
             LocalCluster(
                 n_workers=workers,
@@ -88,7 +89,7 @@ def test_the_order_does_not_hang_on_the_workers(make_scene):
             ) as cluster,
             Client(cluster) as client,
         ):
-            found.append((first_batches(client, sources), validation(client, sources)))
+            found.append((first_batches(client, sources), validation(client, judges)))
     for one, two in zip(found[0][0], found[1][0], strict=True):
         np.testing.assert_array_equal(one.lr, two.lr)
         np.testing.assert_array_equal(one.hr, two.hr)
@@ -135,41 +136,72 @@ def test_a_batch_is_found_again_by_its_place(make_scene):
             np.testing.assert_array_equal(one.hr, two.hr)
 
 
-def test_each_sweep_takes_each_shard_once():
-    """Shards come once in a sweep, with patches in proportion to their tiles."""
-    tiles = [1, 64, 32, 7, 64, 64]
-    tasks = [task for pool in islice(plan_pools(tiles, 512, 0), 3) for task in pool]
-    for sweep in (tasks[:6], tasks[6:]):
-        assert sorted(shard for shard, _, _ in sweep) == list(range(6))
-    drawn = Counter()
-    for shard, patches, _ in tasks:
-        drawn[shard] += patches
-    assert drawn[2] == pytest.approx(drawn[1] / 2, abs=2)
+def test_each_sweep_takes_each_shard_by_its_weight():
+    """In a sweep every shard gives patches by its weight, a heavy one in several tasks."""
+    weights = [1, 64, 32, 7, 640, 64]
+    tasks = [task for pool in islice(plan_pools(weights, 512, 0), 4) for task in pool]
+    assert len(tasks) == 16
+    sweeps = tasks[:8], tasks[8:]
+    for sweep in sweeps:
+        assert sorted(shard for shard, _, _ in sweep) == [0, 1, 2, 3, 4, 4, 4, 5]
+        drawn = Counter()
+        for shard, patches, _ in sweep:
+            drawn[shard] += patches
+        for shard, weight in enumerate(weights):
+            assert drawn[shard] == pytest.approx(6 * 128 * weight / sum(weights), abs=1)
+    assert max(patches for _, patches, _ in tasks) <= 2 * 128
     assert len({seed for _, _, seed in tasks}) == len(tasks)
 
 
-def test_validation_is_from_held_out_tiles_only(make_scene):
-    """With a value of its own in each tile, training and validation values never meet."""
+def test_parts_never_meet(make_scene):
+    """With a value of its own in each tile, no value is in two of the three parts."""
     values = np.arange(10, 22, dtype=np.uint8).reshape(3, 4)
     image = np.broadcast_to(np.kron(values, np.ones((TILE, TILE), np.uint8)), (3, 768, 1024))
     scene = make_scene(image=image)
-    held = held_out(scene)
-    sources = shard_sources(scene, held)
-    kept = set(values[held.tiles])
-    judged = validation(EagerClient(), sources)
-    assert set(np.unique(judged.hr)) <= kept
-    learned = [draw_training(source, SHAPE, 200, (0,)) for source in sources]
+    parts = split_scene(scene).parts
+    judged = validation(EagerClient(), sources_of(scene, part=Part.VALIDATION))
+    assert set(np.unique(judged.hr)) <= set(values[parts == Part.VALIDATION])
+    learned = [draw_training(source, SHAPE, 200, (0,)) for source in sources_of(scene)]
     seen = {value for patches in learned for value in np.unique(patches.hr)}
     seen |= {value for patches in learned for value in np.unique(patches.lr)}
-    assert seen
-    assert not seen & kept
+    assert seen == set(values[parts == Part.TRAINING])
 
 
 def test_validation_is_bounded(make_scene):
     """However many tiles are held out, at most 64 patches are kept."""
     scene = make_scene(rows=4, columns=4)
-    everything = HeldOut(np.ones((4, 4), bool), 0, 0.5)
-    assert len(validation(EagerClient(), shard_sources(scene, everything))) == 64
+    every = Split(np.full((4, 4), Part.VALIDATION, np.uint8), np.ones((4, 4), bool), Shares())
+    assert len(validation(EagerClient(), shard_sources([(scene, every)], Part.VALIDATION))) == 64
+
+
+def test_small_images_are_read_together(folder, monkeypatch):
+    """A task reads as many images as have the pixels of a shard, in an order that is mixed."""
+    monkeypatch.setattr(feed, "SHARD", 640)
+    scenes = open_folder(folder)
+    sources = sources_of(*scenes)
+    pieces = [piece for source in sources for piece in source.pieces]
+    assert len(pieces) > 15
+    assert len(sources) < len(pieces) / 3
+    names = [piece.scene.name for piece in pieces]
+    assert sorted(names) != names
+    for source in sources:
+        pixels = sum(np.prod(piece.window.shape) for piece in source.pieces)
+        assert len(source.pieces) == 1 or pixels <= 640**2
+    assert len(draw_training(sources[0], SHAPE, 40, (0,))) == 40
+
+
+def test_scenes_count_by_their_pixels_or_evenly(make_scene, folder):
+    """Each scene's weight is its pixels to train on, or the same as any other's."""
+    scenes = make_scene(), *open_folder(folder)
+    for even in (False, True):
+        weights = Counter()
+        for source in sources_of(*scenes, even=even):
+            for piece in source.pieces:
+                weights[piece.scene.name] += piece.weight
+        if even:
+            assert list(weights.values()) == pytest.approx([1] * len(weights))
+        else:
+            assert weights["scene"] == 256**2 * split_scene(scenes[0]).tiles(Part.TRAINING)
 
 
 def test_pending_shards_are_not_read(tmp_path, make_scene):
@@ -178,32 +210,35 @@ def test_pending_shards_are_not_read(tmp_path, make_scene):
     template = create_scene(
         tmp_path / "mosaic.zarr", "pending", georeference=done.georeference, lineage={}, shard=512
     )
-    assert shard_sources(MosaicScene(template.store, "pending"), held_out(template)) == []
+    assert sources_of(MosaicScene(template.store, "pending")) == []
 
 
 def test_no_place_for_a_patch_is_an_error(make_scene, rng):
     """A scene without a single patch that is valid enough ends the feed, with a remedy."""
-    sources = sources_of(make_scene(valid=rng.random((768, 1024)) > 0.05))
+    scene = make_scene(valid=rng.random((768, 1024)) > 0.05)
     with pytest.raises(InputError, match=r"no training patch.*larger area"):
-        first_batches(EagerClient(), sources, batches=1)
+        first_batches(EagerClient(), sources_of(scene), batches=1)
     with pytest.raises(InputError, match=r"no validation patch.*larger area"):
-        validation(EagerClient(), sources)
+        validation(EagerClient(), sources_of(scene, part=Part.VALIDATION))
 
 
-def test_all_tiles_held_out_is_an_error(make_scene):
-    """Without a tile to train on, the message says what to do."""
-    scene = make_scene(rows=1, columns=1)
-    sources = shard_sources(scene, HeldOut(np.ones((1, 1), bool), 0, 0.15))
-    with pytest.raises(InputError, match="no training patch"):
-        first_batches(EagerClient(), sources, batches=1)
+@pytest.mark.parametrize(
+    ("draw", "said"), [(first_batches, "training"), (validation, "validation")]
+)
+def test_an_empty_part_is_an_error(draw, said):
+    """Without a tile to draw from, the message says what to do."""
+    with pytest.raises(InputError, match=f"no {said} patch"):
+        draw(EagerClient(), [])
 
 
 def test_a_failed_task_names_its_shard(make_scene):
     """What a task raises is chained to an error that names scene, row and column."""
+    scene = make_scene(rows=2, columns=2)
     lost = [
-        replace(source, scene=MosaicScene(source.scene.store, "gone"))
-        for source in sources_of(make_scene(rows=2, columns=2))
+        replace(source, pieces=(replace(piece, scene=MosaicScene(scene.store, "gone")),))
+        for source in sources_of(scene, part=Part.VALIDATION)
+        for piece in source.pieces
     ]
-    with pytest.raises(ShardError, match=r"patch-batch \(0, 0\) of gone failed") as raised:
+    with pytest.raises(ShardError, match=r"shard \(0, 0\) of gone cannot be read") as raised:
         validation(EagerClient(), lost)
     assert raised.value.__cause__ is not None

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srsat_dask.errors import InputError, ModelError, StoreError
+from srsat_dask.errors import InputError, ModelError
 from srsat_dask.model.degradation import Degradation
+from srsat_dask.mosaic.inputs import open_folder
 from srsat_dask.mosaic.ledger import fingerprint
-from srsat_dask.mosaic.split import held_out
+from srsat_dask.mosaic.split import Part, Shares, split_scene
 from srsat_dask.mosaic.store import create_scene
 from srsat_dask.training import feed, train
 from srsat_dask.training.presets import PRESETS
 from srsat_dask.training.record import public
+from tests.conftest import texture
+from tests.training.conftest import write_picture
 
 SMALL = {"filters": (16, 8), "kernels": (5, 1, 3), "progress": False}
 
@@ -45,7 +48,7 @@ def test_training_beats_bicubic_and_leaves_its_files(make_scene, tmp_path, quick
     model = train(scene.store, epochs=5, model_path=path, **quick)
     history = json.loads((tmp_path / "out.history.json").read_text())
     assert len(history["epochs"]) == 5
-    assert history["epochs"][-1]["loss"] < history["epochs"][0]["loss"]
+    assert history["epochs"][-1]["val_loss"] < history["epochs"][0]["val_loss"]
     assert history["best_val_psnr"] > history["bicubic_val_psnr"] + 0.1
     assert history["best_val_psnr"] == max(epoch["val_psnr"] for epoch in history["epochs"])
     with Image.open(tmp_path / "out.curve.png") as curve:
@@ -65,12 +68,17 @@ def test_training_beats_bicubic_and_leaves_its_files(make_scene, tmp_path, quick
 def test_the_metadata_says_what_was_trained_on(make_scene, quick):
     """Evaluation finds fingerprint and split in the model; no folder is told."""
     scene = make_scene()
-    model = train(scene.store, epochs=1, seed=3, **quick)
+    model = train(scene.store, epochs=1, seed=3, held_out=(0.2, 0.3), **quick)
     (entry,) = model.metadata["training_data"]
-    held = held_out(scene, entry["split"]["seed"], entry["split"]["fraction"])
+    split = split_scene(scene, Shares(0.2, 0.3, seed=3))
     assert entry["scene"] == "scene"
     assert entry["fingerprint"] == fingerprint(scene)
-    assert entry["split"]["held_out"] == held.tiles.sum()
+    assert entry["split"] == {
+        "validation": 0.2,
+        "test": 0.3,
+        "seed": 3,
+        "tiles": {part.name.lower(): split.tiles(part) for part in Part},
+    }
     assert entry["lineage"]["source"] == "picture.tif"
     assert model.metadata["recipe"]["steps"] == 60
     assert model.metadata["scale"] == 4
@@ -142,25 +150,53 @@ def test_a_scene_too_small_is_refused(make_scene):
         train(scene.store, **SMALL)
 
 
-def test_a_raster_is_refused(tmp_path):
-    """A raster must be harvested first; the message says how."""
-    import rasterio
-    from affine import Affine
+def test_a_folder_is_trained_on_with_a_store(make_scene, folder, quick):
+    """Small images have one entry together that tells them apart, others one each."""
+    scene = make_scene()
+    few = {**quick, "epochs": 1}
+    model = train(
+        [folder, scene.store, write_picture(folder.parent / "x.png", texture(600, 600))], **few
+    )
+    larger, images, stored, raster = model.metadata["training_data"]
+    assert [larger["scene"], stored["scene"], raster["scene"]] == ["larger.tif", "scene", "x"]
+    assert sum(larger["split"]["tiles"].values()) == 2 * 3
+    assert images["folder"] == "images"
+    assert sum(images["split"]["images"].values()) == 24
+    parts = {}
+    for small in open_folder(folder):
+        if small.name != "larger.tif":
+            part = Part(int(split_scene(small).parts.item())).name.lower()
+            parts.setdefault(part, []).append(small.fingerprint()[:8])
+    assert images["images"] == {
+        name: "".join(sorted(parts.get(name, []))) for name in ("training", "validation", "test")
+    }
 
-    path = tmp_path / "picture.tif"
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=8,
-        width=8,
-        count=3,
-        dtype="uint8",
-        crs="EPSG:3857",
-        transform=Affine(2, 0, 0, 0, -2, 0),
-    ) as raster:
-        raster.write(np.zeros((3, 8, 8), np.uint8))
-    with pytest.raises(InputError, match="srsat harvest STORE --source"):
+
+def test_the_same_image_twice_is_refused(folder):
+    """Under another name it might be held out where its twin is trained on."""
+    (folder / "b/twin.png").write_bytes((folder / "a/04.png").read_bytes())
+    with pytest.raises(InputError, match=r"a/04\.png and b/twin\.png are the same image"):
+        train(folder, **SMALL)
+
+
+def test_the_same_store_twice_is_refused(make_scene):
+    """What is given twice would count twice."""
+    store = make_scene().store
+    with pytest.raises(InputError, match="scene and scene are the same image"):
+        train([store, store], **SMALL)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    """The message names the endings that are taken."""
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(InputError, match=r"no image in it \(\.tif, \.tiff, \.png\)"):
+        train(tmp_path, **SMALL)
+
+
+def test_an_image_of_nodata_only_is_refused(tmp_path):
+    """It has nothing to train on."""
+    path = write_picture(tmp_path / "x.tif", np.zeros((3, 512, 512), np.uint8), nodata=0)
+    with pytest.raises(InputError, match="no scene holds a pixel"):
         train(path, **SMALL)
 
 
@@ -174,11 +210,13 @@ def test_a_raster_is_refused(tmp_path):
         ({"scale": 5}, ModelError, "scale 5"),
         ({"kernels": (8, 1, 5)}, ModelError, "kernel of 8"),
         ({"filters": (8,)}, ModelError, "filters"),
+        ({"weights": "equal"}, InputError, "weights 'equal'"),
+        ({"held_out": (0.5, 0.5)}, InputError, "held-out fractions 0.5, 0.5"),
         ({"seed": -1}, InputError, "seed -1"),
         ({"degradation": "sharp"}, InputError, "degradation 'sharp' is unknown"),
         ({"model_path": "out.h5"}, InputError, "must end in .keras"),
         ({"model_path": "/nowhere/at/all/out.keras"}, InputError, "folder"),
-        ({}, StoreError, "nothing.zarr"),
+        ({}, InputError, "nothing.zarr"),
     ],
 )
 def test_arguments_are_refused_before_anything_runs(tmp_path, arguments, error, match):
@@ -191,7 +229,7 @@ def test_arguments_are_refused_before_anything_runs(tmp_path, arguments, error, 
 
 def test_no_store_is_refused():
     """An empty list of stores is an error, not a model of nothing."""
-    with pytest.raises(InputError, match="no mosaic store"):
+    with pytest.raises(InputError, match="nothing is given"):
         train([])
 
 
