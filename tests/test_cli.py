@@ -658,6 +658,25 @@ def test_evaluate_writes_json_and_figure(
         assert figure.format == "PNG"
 
 
+def test_scale_is_that_of_a_model_for_several(
+    srsat: Srsat, tmp_path: Path, make_model: MakeModel, raster: Path
+) -> None:
+    """``--scale`` picks one, for upscaling and evaluation, and refuses the others."""
+    several = tmp_path / "several.keras"
+    layers = {"filters": (4,), "kernels": (5, 3)}
+    save_model(make_model(4, **layers, metadata={"scales": [2, 4]}), several)
+    given = ("--model", several, "--scale")
+    for scale in (2, 4):
+        ended = srsat("upscale", raster, tmp_path / "o.zarr", *given, scale, "--dry-run")
+        assert ended.status == 0
+        assert f"×{scale}:" in ended.err
+    ended = srsat("evaluate", raster, *given, 2, "--json", tmp_path / "r.json")
+    assert ended.status == 0, ended.err
+    assert strict((tmp_path / "r.json").read_text())["scale"] == 2
+    for command in (("upscale", raster, tmp_path / "o.zarr"), ("evaluate", raster)):
+        assert_refused(srsat(*command, *given, 3), "scale 3 .* it was made for 2, 4")
+
+
 # Processes
 
 

@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, or that of"
         " the scale, when this version has one",
     )
-    parser.add_argument("--scale", type=int, help="default: the model's, or 4")
+    parser.add_argument(
+        "--scale",
+        type=int,
+        help="default: the model's, or 4; which one, of a model trained for several",
+    )
     parser.add_argument(
         "--degradation",
         metavar="HOW",

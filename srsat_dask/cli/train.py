@@ -22,6 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filters", type=numbers, metavar="64,32", help="channels between layers")
     parser.add_argument("--kernels", type=numbers, metavar="9,1,5", help="kernel widths, HR pixels")
     parser.add_argument(
+        "--residual",
+        action=argparse.BooleanOptionalAction,
+        help="whether the network predicts what to add to bicubic; default: the preset's",
+    )
+    parser.add_argument(
+        "--luminance",
+        action=argparse.BooleanOptionalAction,
+        help="whether it sees and corrects luma alone (BT.601), chroma being bicubic; likewise",
+    )
+    parser.add_argument(
         "--degradation",
         default="bicubic",
         metavar="HOW",
@@ -59,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
             minutes=options.minutes,
             filters=options.filters,
             kernels=options.kernels,
+            residual=options.residual,
+            luminance=options.luminance,
             degradation=options.degradation,
             model_path=options.model,
             held_out=options.held_out,

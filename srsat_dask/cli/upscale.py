@@ -14,9 +14,6 @@ from srsat_dask.cli.common import (
 )
 from srsat_dask.errors import InputError
 
-MODEL = "srcnn-x4"
-"""The bundled model that upscaling takes when none is given."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
@@ -24,9 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="ends in .zarr or .tif")
     parser.add_argument(
         "--model",
-        default=MODEL,
-        help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, when this"
-        " version has one",
+        help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, or that of"
+        " the scale, when this version has one",
+    )
+    parser.add_argument(
+        "--scale",
+        type=int,
+        help="of the bundled model, 2, 3 or 4 (default); or one of a model trained for several",
     )
     add_engine(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Super-resolve a scene into a store or a GeoTIFF."""
+    from srsat_dask.model.file import ModelFile
     from srsat_dask.products.cog import check_target, holds_export
     from srsat_dask.products.cog import export as export_cog
     from srsat_dask.upscaling.plan import plan_upscale
@@ -47,11 +49,13 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{output} must end in .zarr or .tif")
     if output.exists() and output.resolve() == Path(options.input).resolve():
         raise InputError(f"{output} is the input itself: give another path for the output")
-    if options.model == MODEL and not Path(MODEL).exists():
-        check_bundled(MODEL, 4)
-    plan = plan_upscale(
-        options.input, options.model, options.engine, allow_partial=options.allow_partial
-    )
+    bundled = f"srcnn-x{options.scale or 4}"
+    if options.model is None:
+        check_bundled(bundled, options.scale or 4)
+    model = options.model or bundled
+    if options.scale is not None:
+        model = ModelFile.open(model).at_scale(options.scale)
+    plan = plan_upscale(options.input, model, options.engine, allow_partial=options.allow_partial)
     if to_raster:
         check_target(output)
         if len(plan.scenes) > 1:

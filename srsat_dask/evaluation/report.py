@@ -14,7 +14,7 @@ from srsat_dask.evaluation.result import Evaluation, check_target
 from srsat_dask.evaluation.scores import Scores
 from srsat_dask.evaluation.work import Judge, Measured, measure_images
 from srsat_dask.model.degradation import Degradation
-from srsat_dask.model.file import ModelFile, require_scale
+from srsat_dask.model.file import ModelFile
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -50,7 +50,7 @@ def evaluate(
         A ``.keras`` file, the name of a bundled model, or what :func:`srsat_dask.train` returned;
         by default the bundled model of the scale.
     scale : int, optional
-        Scale of the default model (4), or to check that the model is made for it.
+        Scale of the default model (4), or which one of a model trained for several.
     degradation : str or Degradation, optional
         How images are made coarser, such as ``bicubic`` or ``mtf:0.25+noise:2``; by default as the
         model's training did it.
@@ -88,8 +88,7 @@ def evaluate(
             check_target(target)
     wanted = grouping.read_groups(groups)
     file = ModelFile.open(f"srcnn-x{4 if scale is None else scale}" if model is None else model)
-    if scale is not None:
-        require_scale(file.spec, scale)
+    file = file.at_scale(scale)
     degraded_by = (
         Degradation.recorded(file.spec.metadata)
         if degradation is None

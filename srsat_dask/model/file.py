@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srsat_dask.errors import ModelError
-from srsat_dask.model.archive import MAX_BYTES, Weights, read_member, read_spec, read_weights
+from srsat_dask.model.archive import (
+    MAX_BYTES,
+    Weights,
+    read_member,
+    read_spec,
+    read_weights,
+    with_config,
+)
 from srsat_dask.model.spec import ModelSpec, require_scale
 
 if TYPE_CHECKING:
@@ -115,6 +122,28 @@ class ModelFile:
         arrays: Weights = self.__dict__["_arrays"]
         return list(arrays)
 
+    def at_scale(self, scale: int | None) -> "ModelFile":
+        """Return the same weights behind the upsampling of another scale.
+
+        The convolutions see HR pixels only, so one set of weights can be trained for several
+        scales; the metadata's ``scales`` say for which.
+
+        Parameters
+        ----------
+        scale : int, optional
+            HR pixels per LR pixel; by default the file's own.
+
+        Raises
+        ------
+        ModelError
+            If the weights were not trained for `scale`.
+        """
+        if scale is None or scale == self.spec.scale:
+            return self
+        require_scale(self.spec, scale)
+        metadata = {**self.spec.metadata, "scale": scale}
+        return ModelFile(with_config(self.data, {"scale": scale, "metadata": metadata}))
+
     def keras_model(self) -> "keras.Model":
         """Rebuild the `SRCNN`, uncompiled, on the current Keras backend."""
         from srsat_dask.model.network import SRCNN
@@ -138,13 +167,15 @@ def bundled_models() -> tuple[str, ...]:
     )
 
 
-def load_model(model: "str | os.PathLike[str]") -> "keras.Model":
+def load_model(model: "str | os.PathLike[str]", *, scale: int | None = None) -> "keras.Model":
     """Load an `SRCNN`, running nothing that the file brings.
 
     Parameters
     ----------
     model : str or path
         A ``.keras`` file or the name of a bundled model.
+    scale : int, optional
+        For a model trained for several scales, which one; by default the file's own.
 
     Returns
     -------
@@ -154,9 +185,9 @@ def load_model(model: "str | os.PathLike[str]") -> "keras.Model":
     Raises
     ------
     ModelError
-        If there is no such file or name, or it is not a model of ours.
+        If there is no such file or name, it is not a model of ours, or not of that scale.
     """
-    return ModelFile.open(model).keras_model()
+    return ModelFile.open(model).at_scale(scale).keras_model()
 
 
 def save_model(model: "keras.Model | ModelFile", path: "str | os.PathLike[str]") -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from srsat_dask.model.bicubic import TAPS, phase_taps
-from srsat_dask.model.spec import ModelSpec
+from srsat_dask.model.spec import LUMA, ModelSpec
 
 PACKAGE = "srsat"
 """Keras registration package of the classes below."""
@@ -105,6 +105,9 @@ class SRCNN(keras.Model):
         bicubic, because the last layer starts near zero.
     bands : int
         Bands of the input and of the output.
+    luminance : bool
+        The convolutions see and correct the luma of BT.601 alone, and what they add goes to red,
+        green and blue alike: chroma is bicubic.
     metadata : dict, optional
         JSON values that travel in the file: normalisation, degradation, provenance.
     **kwargs
@@ -124,6 +127,7 @@ class SRCNN(keras.Model):
         *,
         residual: bool = True,
         bands: int = 3,
+        luminance: bool = False,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -133,6 +137,7 @@ class SRCNN(keras.Model):
             kernels=tuple(kernels),
             residual=residual,
             bands=bands,
+            luminance=luminance,
             metadata={} if metadata is None else metadata,
         )
         super().__init__(**kwargs)
@@ -167,15 +172,34 @@ class SRCNN(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         """Return the HR images, without their margin."""
-        upsampled = self.upsampling(inputs)
-        values = upsampled
+        values, carried = self.parted(self.upsampling(inputs))
         for convolution in self.convolutions:
             values = convolution(values)
-        if self.spec.residual:
+        if carried is not None:
             radius = self.spec.margin // 2
             inner = slice(radius, -radius or None)
-            values = values + upsampled[:, inner, inner, :]
+            values = values + carried[:, inner, inner, :]
         return values
+
+    def parted(self, upsampled: Any) -> tuple[Any, Any]:
+        """Return what the convolutions see of an upsampled image, and what is added to theirs.
+
+        Parameters
+        ----------
+        upsampled : tensor (n, y, x, bands)
+            In [0, 1].
+
+        Returns
+        -------
+        seen : tensor (n, y, x, bands), or (n, y, x, 1) of a luminance network
+        carried : tensor (n, y, x, bands) or None
+            None where the convolutions make the whole image.
+        """
+        if not self.spec.luminance:
+            return upsampled, upsampled if self.spec.residual else None
+        red, green, blue = (upsampled[..., band : band + 1] * LUMA[band] for band in range(3))
+        luma = (red + green) + blue
+        return luma, upsampled if self.spec.residual else upsampled - luma
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Multiply the two spatial axes by the scale and take the margin off."""

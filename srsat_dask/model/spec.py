@@ -10,6 +10,9 @@ from srsat_dask.model.halo import hr_margin, lr_halo
 SCALES = (2, 3, 4)
 """HR pixels per LR pixel that a network may be made for."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in luma: Recommendation ITU-R BT.601."""
+
 MAX_PARAMETERS = 8_000_000
 """Beyond this many weights a file is not one of ours: 9-1-5 with 64-32 filters has 20,099."""
 
@@ -37,7 +40,10 @@ class ModelSpec:
     """Whether the convolutions predict what to add to the bicubic image."""
 
     bands: int = 3
-    """Bands of the input and of the output."""
+    """Bands of the input and of the output; red, green and blue for `luminance`."""
+
+    luminance: bool = False
+    """Whether the convolutions see and correct the luma of BT.601 alone; chroma is bicubic."""
 
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
     """Normalisation, degradation, training data, provenance; plain JSON values."""
@@ -49,8 +55,13 @@ class ModelSpec:
         object.__setattr__(self, "filters", _wholes("filters", self.filters, 4096))
         object.__setattr__(self, "kernels", _wholes("kernels", self.kernels, 31))
         object.__setattr__(self, "bands", _whole("bands", self.bands, 64))
-        if not isinstance(self.residual, bool):
-            raise ModelError(f"residual {self.residual!r} is neither true nor false")
+        for name, value in (("residual", self.residual), ("luminance", self.luminance)):
+            if not isinstance(value, bool):
+                raise ModelError(f"{name} {value!r} is neither true nor false")
+        if self.luminance and self.bands != len(LUMA):
+            raise ModelError(
+                f"luminance with {self.bands} bands: it takes {len(LUMA)}, red, green and blue"
+            )
         if not 0 < len(self.kernels) == len(self.filters) + 1 <= 16:
             raise ModelError(
                 f"{len(self.kernels)} kernels {self.kernels} with {len(self.filters)} filters "
@@ -67,11 +78,19 @@ class ModelSpec:
     @property
     def shapes(self) -> tuple[tuple[int, int, int, int], ...]:
         """Kernel shapes ``(kh, kw, in, out)``, first layer first."""
-        channels = (self.bands, *self.filters, self.bands)
+        ends = 1 if self.luminance else self.bands
+        channels = (ends, *self.filters, ends)
         return tuple(
             (kernel, kernel, channels[layer], channels[layer + 1])
             for layer, kernel in enumerate(self.kernels)
         )
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Scales that the weights were trained for, sorted: the metadata's ``scales``."""
+        listed = self.metadata.get("scales")
+        named = listed if isinstance(listed, list) else []
+        return tuple(scale for scale in SCALES if scale == self.scale or scale in named)
 
     @property
     def margin(self) -> int:
@@ -101,21 +120,23 @@ class ModelSpec:
             "kernels": list(self.kernels),
             "residual": self.residual,
             "bands": self.bands,
+            "luminance": self.luminance,
             "metadata": self.metadata,
         }
 
 
 def require_scale(spec: ModelSpec, scale: int) -> None:
-    """Refuse a network made for another scale.
+    """Refuse a network made for other scales.
 
     Raises
     ------
     ModelError
-        If `spec` is not of `scale`.
+        If the weights of `spec` were not trained for `scale`.
     """
-    if spec.scale != scale:
+    if scale not in spec.scales:
+        made_for = ", ".join(map(str, spec.scales))
         raise ModelError(
-            f"scale {scale} is a scale the model was not made for; it was made for {spec.scale}"
+            f"scale {scale} is a scale the model was not made for; it was made for {made_for}"
         )
 
 

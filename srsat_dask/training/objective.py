@@ -80,7 +80,7 @@ class TrainingModel(keras.Model):
     def call(self, inputs: Any) -> Any:
         """Return (n, size, size, bands) for LR (n, side, side, bands), of any size."""
         upsampled = _cropped(self.srcnn.upsampling(inputs), self._crop)
-        values = upsampled
+        values, carried = self.srcnn.parted(upsampled)
         first, *others = self.srcnn.convolutions
         if others:
             values = ops.relu(taps_in(values, first.kernel) + first.bias)
@@ -88,8 +88,8 @@ class TrainingModel(keras.Model):
             values = convolution(values)
         last = others[-1] if others else first
         values = taps_out(values, last.kernel) + last.bias
-        if self.srcnn.spec.residual:
-            values = values + _cropped(upsampled, self._radius)
+        if carried is not None:
+            values = values + _cropped(carried, self._radius)
         return values
 
 

@@ -30,6 +30,8 @@ class Preset:
     """Channels between the convolutions."""
     kernels: tuple[int, ...] = (9, 1, 5)
     """Widths of the convolutions in HR pixels."""
+    luminance: bool = False
+    """Whether the network sees and corrects BT.601 luma alone."""
     contrast_stretch: bool = False
     """Stretch each patch to its own contrast before degrading it: the article's defect."""
     pooled_psnr: bool = False
@@ -94,6 +96,8 @@ def choose_preset(
     *,
     filters: Sequence[int] | None = None,
     kernels: Sequence[int] | None = None,
+    residual: bool | None = None,
+    luminance: bool | None = None,
 ) -> Preset:
     """Return a preset, with its network changed where asked for.
 
@@ -103,6 +107,8 @@ def choose_preset(
         A key of `PRESETS`.
     filters, kernels : sequence of int, optional
         In place of the preset's.
+    residual, luminance : bool, optional
+        Likewise.
 
     Raises
     ------
@@ -116,4 +122,6 @@ def choose_preset(
         preset,
         filters=preset.filters if filters is None else tuple(filters),
         kernels=preset.kernels if kernels is None else tuple(kernels),
+        residual=preset.residual if residual is None else residual,
+        luminance=preset.luminance if luminance is None else luminance,
     )

@@ -44,6 +44,8 @@ def train(
     minutes: float | None = None,
     filters: Sequence[int] | None = None,
     kernels: Sequence[int] | None = None,
+    residual: bool | None = None,
+    luminance: bool | None = None,
     degradation: str | Degradation = "bicubic",
     model_path: str | Path | None = None,
     held_out: tuple[float, float] = (0.1, 0.15),
@@ -74,6 +76,10 @@ def train(
         Train for so long instead, validation included. By default the preset's epochs.
     filters, kernels : sequence of int, optional
         Channels and kernel widths (HR pixels) in place of the preset's.
+    residual : bool, optional
+        Whether the network predicts what to add to the bicubic image; by default the preset's.
+    luminance : bool, optional
+        Whether it sees and corrects BT.601 luma alone, chroma being bicubic; likewise.
     degradation : str or Degradation
         How inputs are made of targets: ``bicubic`` (antialiased), ``area``, ``mtf:0.25`` (Gaussian
         blur of that MTF at the Nyquist frequency), each with ``+noise:2`` (in digital numbers of 8
@@ -110,11 +116,17 @@ def train(
     SrsatError
         The loss became infinite or not a number.
     """
-    chosen = choose_preset(preset, filters=filters, kernels=kernels)
+    chosen = choose_preset(
+        preset, filters=filters, kernels=kernels, residual=residual, luminance=luminance
+    )
     budget = Budget.of(chosen, epochs, minutes)
     degraded_by = Degradation.of(degradation)
     spec = ModelSpec(
-        scale=scale, filters=chosen.filters, kernels=chosen.kernels, residual=chosen.residual
+        scale=scale,
+        filters=chosen.filters,
+        kernels=chosen.kernels,
+        residual=chosen.residual,
+        luminance=chosen.luminance,
     )
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srsat_dask import model as package
 from srsat_dask.errors import InputError
-from srsat_dask.model import ModelFile, Upscaler, engines, get_upscaler, upsample
+from srsat_dask.model import ModelFile, ModelSpec, Upscaler, engines, get_upscaler, upsample
 from srsat_dask.model.engines.tiling import choose_side, cut, origins, tile_sides
 
 ENGINES = ("openvino", "keras")
@@ -71,6 +71,72 @@ def test_engines_agree_with_the_network_on_the_whole(
         assert isinstance(upscaler, Upscaler)
         assert (upscaler.scale, upscaler.halo, upscaler.bands) == (scale, halo, 3)
         np.testing.assert_allclose(upscaler(image), expected, atol=1e-5)
+
+
+@st.composite
+def architectures(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw any network that the trainer can make, small."""
+    layers = draw(st.integers(1, 5))
+    luminance = draw(st.booleans())
+    return {
+        "scale": draw(st.sampled_from([2, 3, 4])),
+        "kernels": tuple(draw(st.sampled_from([1, 3, 5, 7, 9])) for _ in range(layers)),
+        "filters": tuple(draw(st.integers(1, 9)) for _ in range(layers - 1)),
+        "residual": draw(st.booleans()),
+        "luminance": luminance,
+        "bands": 3 if luminance else draw(st.sampled_from([1, 2, 3, 4])),
+    }
+
+
+def by_definition(spec: ModelSpec, weights: Any, lr: np.ndarray) -> np.ndarray:
+    """Upscale the core of an image as the definition says, in double precision."""
+    upsampled = upsample(lr, spec.scale).astype(np.float64)
+    luma = upsampled @ [0.299, 0.587, 0.114] if spec.luminance else upsampled
+    seen = values = luma[..., None] if spec.luminance else upsampled
+    for layer, (kernel, bias) in enumerate(weights):
+        wide = np.lib.stride_tricks.sliding_window_view(values, kernel.shape[:2], axis=(0, 1))
+        values = np.einsum("yxiab,abio->yxo", wide, kernel.astype(np.float64)) + bias
+        values = values if layer == len(weights) - 1 else np.maximum(values, 0)
+    inner = np.s_[spec.margin // 2 : -(spec.margin // 2) or None]
+    if spec.luminance:
+        correction = values if spec.residual else values - seen[inner, inner]
+        values = upsampled[inner, inner] + correction
+    elif spec.residual:
+        values = values + upsampled[inner, inner]
+    crop = spec.scale * spec.halo - spec.margin // 2
+    return values[crop:-crop, crop:-crop]
+
+
+@settings(max_examples=15)
+@given(architectures(), st.integers(1, 40), st.integers(1, 9))
+def test_engines_agree_on_every_architecture(
+    make_model: Callable[..., Any], architecture: dict[str, Any], height: int, width: int
+) -> None:
+    """Whatever the trainer can make, both engines give the definition written out, to 1e-5."""
+    opened = ModelFile.open(make_model(**architecture))
+    halo = opened.spec.halo
+    rng = np.random.default_rng(height)
+    lr = rng.random((height + 2 * halo, width + 2 * halo, opened.spec.bands), dtype=np.float32)
+    expected = by_definition(opened.spec, opened.weights(), lr)
+    assert expected.shape[:2] == (opened.spec.scale * height, opened.spec.scale * width)
+    for engine in ENGINES:
+        found = get_upscaler(opened, engine)(lr)
+        np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_luminance_network_leaves_chroma_bicubic(
+    make_model: Callable[..., Any], rng: np.random.Generator, scale: int, residual: bool
+) -> None:
+    """Differences of bands are those of bicubic upsampling; the luma is not."""
+    model = make_model(scale, residual=residual, luminance=True)
+    upscaler = get_upscaler(ModelFile.open(model), "openvino")
+    lr = rng.random((14, 15, 3), dtype=np.float32)
+    edge = slice(scale * upscaler.halo, -scale * upscaler.halo)
+    bicubic, found = upsample(lr, scale)[edge, edge], upscaler(lr)
+    np.testing.assert_allclose(np.diff(found), np.diff(bicubic), atol=1e-5)
+    assert np.abs(found - bicubic).max() > 0.1
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

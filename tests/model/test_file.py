@@ -17,7 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srsat_dask.errors import ModelError
-from srsat_dask.model import ModelFile, bundled_models, file, load_model, require_scale, save_model
+from srsat_dask.model import (
+    ModelFile,
+    ModelSpec,
+    bundled_models,
+    file,
+    load_model,
+    require_scale,
+    save_model,
+)
 from srsat_dask.model.archive import MAX_BYTES
 
 
@@ -342,5 +350,47 @@ def test_a_file_too_large_is_refused(model_file: ModelFile, tmp_path: Path) -> N
 def test_the_scale_must_be_the_models(model_file: ModelFile) -> None:
     """Another scale than the model's is refused, naming both."""
     require_scale(model_file.spec, 4)
-    with pytest.raises(ModelError, match=r"scale 3 is a scale the model was not made for.* for 4"):
-        require_scale(model_file.spec, 3)
+    assert model_file.at_scale(4) is model_file.at_scale(None) is model_file
+    for refused in (require_scale, lambda spec, scale: model_file.at_scale(scale)):
+        with pytest.raises(ModelError, match=r"scale 3 is a scale the model was not.* for 4"):
+            refused(model_file.spec, 3)
+
+
+def test_a_model_of_several_scales_is_taken_at_each(
+    make_model: Callable[..., Any], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The same weights follow another upsampling, with another halo and hash."""
+    model = make_model(4, filters=(5,), kernels=(9, 5), metadata={"scales": [2, 4], "scale": 4})
+    save_model(model, tmp_path / "model.keras")
+    opened = ModelFile.open(tmp_path / "model.keras")
+    assert opened.spec.scales == (2, 4)
+    finer = opened.at_scale(2)
+    assert finer.spec == ModelSpec(2, (5,), (9, 5), metadata={"scales": [2, 4], "scale": 2})
+    assert finer.spec.halo > opened.spec.halo
+    assert finer.sha256 != opened.sha256
+    assert finer.data == opened.at_scale(2).data
+    assert finer.at_scale(4).sha256 == opened.sha256
+    same = make_model(2, filters=(5,), kernels=(9, 5))
+    lr = rng.random((1, 9, 10, 3), dtype=np.float32)
+    loaded = load_model(tmp_path / "model.keras", scale=2)
+    np.testing.assert_array_equal(loaded.predict_on_batch(lr), same.predict_on_batch(lr))
+    with pytest.raises(ModelError, match=r"scale 3 .* it was made for 2, 4"):
+        load_model(tmp_path / "model.keras", scale=3)
+
+
+@pytest.mark.parametrize("scales", ["234", 3, None, [9, "3", None, [2]], {"2": 3}])
+def test_foreign_scales_in_the_metadata_add_none(model_file: ModelFile, scales: object) -> None:
+    """Only whole numbers that are scales count."""
+    foreign = ModelFile(configured(model_file.data, metadata={"scales": scales}))
+    assert foreign.spec.scales == (4,)
+
+
+def test_files_of_before_there_was_luminance_load(model_file: ModelFile) -> None:
+    """A configuration without the key is of a network of all bands."""
+    with zipfile.ZipFile(io.BytesIO(model_file.data)) as archive:
+        document = json.loads(archive.read("config.json"))
+    del document["config"]["luminance"]
+    old = ModelFile(rewrite(model_file.data, config=json.dumps(document).encode()))
+    assert old.spec == model_file.spec
+    assert not old.spec.luminance
+    assert old.sha256 == model_file.sha256

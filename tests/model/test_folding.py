@@ -78,6 +78,9 @@ def test_splitting_pays_for_few_outputs() -> None:
         {"filters": (16, 12), "kernels": (5, 3, 3)},
         {"filters": (6, 4, 4), "kernels": (3, 1, 1, 7), "residual": False},
         {"filters": (4,), "kernels": (7, 1)},
+        {"filters": (), "kernels": (9,)},
+        {"filters": (4, 3), "kernels": (7, 1, 3), "luminance": True},
+        {"filters": (4,), "kernels": (5, 3), "luminance": True, "residual": False},
     ],
 )
 def test_cheap_and_plain_graphs_agree(

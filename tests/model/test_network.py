@@ -73,6 +73,10 @@ def test_only_the_convolutions_are_trained() -> None:
     assert model.count_params() == model.spec.parameters == 20_099
     assert len(model.trainable_weights) == 6
     assert model.spec.macs_per_pixel == 20_000
+    luminance = SRCNN(4, luminance=True)
+    assert luminance.count_params() == luminance.spec.parameters == 8_129
+    assert luminance.spec.macs_per_pixel == 81 * 64 + 64 * 32 + 25 * 32
+    assert luminance.spec.halo == model.spec.halo == 3
 
 
 def test_plain_keras_reads_the_file(
@@ -108,6 +112,8 @@ def test_plain_keras_reads_the_file(
         ({"filters": (4096, 4096)}, "parameters"),
         ({"bands": 0}, "bands 0"),
         ({"residual": 1}, "residual 1"),
+        ({"luminance": "yes"}, "luminance 'yes'"),
+        ({"luminance": True, "bands": 4}, "luminance with 4 bands"),
         ({"metadata": {"when": object()}}, "metadata cannot be written"),
         ({"metadata": [1]}, "metadata is a list"),
     ],

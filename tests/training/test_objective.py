@@ -28,18 +28,24 @@ def make_srcnn(**arguments):
 
 
 @pytest.mark.parametrize(
-    ("scale", "filters", "kernels", "residual"),
+    ("scale", "filters", "kernels"),
     [
-        (2, (8, 4), (9, 1, 5), True),
-        (3, (8, 4), (9, 1, 5), False),
-        (4, (8, 4, 4), (5, 1, 3, 5), True),
-        (4, (), (5,), True),
-        (4, (8,), (1, 1), False),
+        (2, (8, 4), (9, 1, 5)),
+        (3, (8, 4), (9, 1, 5)),
+        (4, (8, 4, 4, 5), (5, 1, 3, 1, 5)),
+        (4, (), (5,)),
+        (4, (8,), (1, 1)),
     ],
 )
-def test_training_sees_the_networks_own_output(objective, rng, scale, filters, kernels, residual):
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("luminance", [True, False])
+def test_training_sees_the_networks_own_output(
+    objective, rng, scale, filters, kernels, residual, luminance
+):
     """The training model gives the SRCNN's output, cropped to the target."""
-    srcnn = make_srcnn(scale=scale, filters=filters, kernels=kernels, residual=residual)
+    srcnn = make_srcnn(
+        scale=scale, filters=filters, kernels=kernels, residual=residual, luminance=luminance
+    )
     halo = srcnn.spec.halo
     lr = rng.random((2, 6 + 2 * halo, 9 + 2 * halo, 3), dtype=np.float32)
     crop = scale * halo - srcnn.spec.margin // 2

@@ -25,8 +25,10 @@ def test_only_the_article_stretches():
 
 def test_the_network_may_be_changed():
     """Filters and kernels are those asked for, the rest is the preset's."""
-    chosen = choose_preset("default", filters=[8], kernels=[5, 3])
+    chosen = choose_preset("default", filters=[8], kernels=[5, 3], residual=False, luminance=True)
     assert (chosen.filters, chosen.kernels) == ((8,), (5, 3))
+    assert (chosen.residual, chosen.luminance) == (False, True)
+    assert choose_preset("paper", residual=True).residual
     assert chosen.batch == PRESETS["default"].batch
 
 

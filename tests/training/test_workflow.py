@@ -114,6 +114,15 @@ def test_the_degradation_is_used_and_recorded(make_scene, tmp_path, quick):
     assert psnr["mtf:0.1+noise:20"] < psnr["bicubic"] - 1
 
 
+def test_a_network_of_luminance_is_trained(make_scene, quick):
+    """What is asked for in place of the preset's reaches the model and its recipe."""
+    scene = make_scene()
+    model = train(scene.store, epochs=1, luminance=True, residual=False, **quick)
+    assert (model.spec.luminance, model.spec.residual) == (True, False)
+    assert model.metadata["recipe"]["luminance"]
+    assert model.spec.shapes[0][2] == model.spec.shapes[-1][3] == 1
+
+
 def test_minutes_are_kept(make_scene, tmp_path, quick):
     """A budget of time ends the training, and shows in the history."""
     scene = make_scene()

@@ -21,7 +21,7 @@ from srsat_dask.model.archive import Weights
 from srsat_dask.model.bicubic import TAPS, upsampling_taps
 from srsat_dask.model.engines.folding import fold, folding_pays
 from srsat_dask.model.engines.splitting import split, splitting_pays
-from srsat_dask.model.spec import ModelSpec
+from srsat_dask.model.spec import LUMA, ModelSpec
 
 
 def build_graph(spec: ModelSpec, weights: Weights, side: int, *, plain: bool = False) -> Any:
@@ -46,19 +46,22 @@ def build_graph(spec: ModelSpec, weights: Weights, side: int, *, plain: bool = F
     """
     padded = side + 2 * spec.halo
     lr = ops.parameter([1, spec.bands, padded, padded], np.float32)
+    # Luma is a sum of bands and upsampling is linear: it is taken where there are fewest pixels.
+    seen = _luma(lr) if spec.luminance else lr
     if folding_pays(spec.kernels[0], spec.scale) and not plain:
-        values = _upsample_and_convolve(lr, spec, weights[0][0], side)
-        bicubic = _upsample(lr, spec, side, margin=0)
+        values = _upsample_and_convolve(seen, spec, weights[0][0], side)
     else:
-        upsampled = _upsample(lr, spec, side, margin=spec.margin)
+        upsampled = _upsample(seen, spec, side, margin=spec.margin)
         values = _convolve(upsampled, weights[0][0], plain)
-        bicubic = _crop(upsampled, spec.margin // 2, spec.scale * side)
     values = ops.add(values, _per_channel(weights[0][1]))
     for kernel, bias in weights[1:]:
         values = _convolve(ops.relu(values), kernel, plain)
         values = ops.add(values, _per_channel(bias))
     if spec.residual:
-        values = ops.add(values, bicubic)
+        values = ops.add(values, _upsample(lr, spec, side, margin=0))
+    elif spec.luminance:
+        chroma = ops.subtract(lr, seen)
+        values = ops.add(values, _upsample(chroma, spec, side, margin=0))
     return ov.Model([values], [lr], "srcnn")
 
 
@@ -86,6 +89,12 @@ def _convolve(values: Any, kernel: NDArray[np.float32], plain: bool) -> Any:
         filters = ops.constant(np.ascontiguousarray(part.transpose(3, 2, 0, 1)))
         values = ops.convolution(values, filters, [1, 1], [0, 0], [0, 0], [1, 1])
     return values
+
+
+def _luma(lr: Any) -> Any:
+    weights = np.array(LUMA, np.float32).reshape(1, -1, 1, 1)
+    axis = ops.constant(np.int32(1))
+    return ops.reduce_sum(ops.multiply(lr, ops.constant(weights)), axis, keep_dims=True)
 
 
 def _per_channel(bias: NDArray[np.float32]) -> Any:
@@ -117,13 +126,3 @@ def _upsample(lr: Any, spec: ModelSpec, side: int, margin: int) -> Any:
         for term in terms[1:]:
             values = ops.add(values, term)
     return values
-
-
-def _crop(values: Any, begin: int, side: int) -> Any:
-    return ops.slice(
-        values,
-        ops.constant([begin, begin]),
-        ops.constant([begin + side, begin + side]),
-        ops.constant([1, 1]),
-        ops.constant([2, 3]),
-    )
