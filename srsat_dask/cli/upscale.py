@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from srsat_dask.products.cog import check_target, holds_export
     from srsat_dask.products.cog import export as export_cog
     from srsat_dask.upscaling.plan import plan_upscale
-    from srsat_dask.upscaling.store import upscale_store
+    from srsat_dask.upscaling.store import run_upscale
 
     output = Path(options.output)
     to_raster = output.suffix.lower() in {".tif", ".tiff"}
@@ -58,27 +58,21 @@ def run(options: argparse.Namespace) -> int:
     plan = plan_upscale(options.input, model, options.engine, allow_partial=options.allow_partial)
     if to_raster:
         check_target(output)
-        if len(plan.scenes) > 1:
-            names = ", ".join(scene.name for scene in plan.scenes)
+        if len(plan.parts) > 1:
+            names = ", ".join(part.name for part in plan.parts)
             raise InputError(f"a GeoTIFF takes one scene, give {options.input}/SCENE: {names}")
-        if holds_export(output, plan.lineage(plan.scenes[0])):
+        if holds_export(output, plan.lineage(plan.parts[0])):
             say(f"{output} is done already")
             return DONE
     say(
         f"×{plan.scale}: {plan.pixels / 1e6:.1f} Mpx in {plan.shards} shards of {plan.shard} px,"
-        f" halo {plan.halo} px, {3 * plan.pixels / 1e6:.0f} MB before compression"
+        f" halo {plan.halo} px, {plan.bytes / 1e6:.0f} MB before compression"
     )
     if options.dry_run:
         return DONE
     store = output.with_suffix(".partial.zarr") if to_raster else output
     with on_cluster(options.cluster):
-        report = upscale_store(
-            options.input,
-            store,
-            plan.model,
-            engine=options.engine,
-            allow_partial=options.allow_partial,
-        )
+        report = run_upscale(plan, store)
     say(
         f"{report.computed} of {report.shards} shards, {report.pixels / 1e6:.1f} Mpx"
         f" in {report.seconds:.1f} s"
@@ -86,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     if to_raster:
         import shutil
 
-        export_cog(store / plan.scenes[0].name, output)
+        export_cog(store / plan.parts[0].name, output)
         shutil.rmtree(store)  # what a run cut short would have gone on from
     say(f"{output} is written")
     return DONE

@@ -64,23 +64,29 @@ def upscale_float(
 
 
 def upscale_window(
-    image: NDArray[np.uint8], valid: NDArray[np.bool_] | None, upscaler: Upscaler
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Upscale a window of 8-bit pixels.
+    image: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    upscaler: Upscaler,
+    value_range: tuple[float, float] = (0.0, 255.0),
+) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    """Upscale a window of pixels.
 
     Parameters
     ----------
-    image : uint8 (bands or more, y + 2 * R, x + 2 * R)
+    image : uint8, uint16 or float (bands or more, y + 2 * R, x + 2 * R)
         Core and margin, with ``R = reach(upscaler)``.
     valid : bool (y + 2 * R, x + 2 * R), optional
         False where a pixel is missing.
     upscaler : Upscaler
         What to run.
+    value_range : tuple of float
+        The values that the network sees as 0 and 1; what lies beyond them is not clipped.
 
     Returns
     -------
-    image : uint8 (bands, scale * y, scale * x)
-        Rounded half to even, clipped; 0 where missing.
+    image : (bands, scale * y, scale * x)
+        Of the same type; whole numbers are rounded half to even and clipped to what the type
+        holds; 0 where missing.
     valid : uint8 (scale * y, scale * x) or None
         1 where the LR pixel was there; None if no `valid` was given.
 
@@ -89,13 +95,19 @@ def upscale_window(
     InputError
         If bands are lacking, the shapes differ, or nothing is left inside the margin.
     """
-    pixels = _to_8_bits(upscale_float(image / np.float32(255), valid, upscaler) * np.float32(255))
+    low, width = np.float32(value_range[0]), np.float32(value_range[1] - value_range[0])
+    values = upscale_float((image.astype(np.float32) - low) / width, valid, upscaler)
+    values *= width  # in place: a shard's float pixels take 50 MB
+    values += low
+    pixels = _to_type(values, image.dtype)
     if valid is None:
         return pixels, None
     margin = reach(upscaler)
     core = valid[margin:-margin, margin:-margin]
     finer = core.repeat(upscaler.scale, axis=0).repeat(upscaler.scale, axis=1).astype(np.uint8)
-    return pixels * finer, finer
+    if not core.all():
+        pixels *= finer
+    return pixels, finer
 
 
 def upscale_image(
@@ -153,7 +165,7 @@ def bicubic_image(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     BoundsError
         If an axis is empty or `scale` is not positive.
     """
-    return _to_8_bits(upsample(image, scale))
+    return _to_type(upsample(image, scale), np.dtype(np.uint8))
 
 
 def _core(
@@ -169,5 +181,9 @@ def _core(
     return max(image.shape[1] - margin, 0), max(image.shape[2] - margin, 0)
 
 
-def _to_8_bits(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _to_type(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    # `values` is overwritten.
+    if dtype.kind == "u":
+        np.rint(values, out=values)
+        np.clip(values, 0, np.iinfo(dtype).max, out=values)
+    return values.astype(dtype, copy=False)

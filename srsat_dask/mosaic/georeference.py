@@ -32,6 +32,14 @@ CONVENTIONS = [
 ]
 """The GeoZarr conventions that :meth:`Georeference.geozarr_attributes` follows."""
 
+_Values = npt.NDArray[np.float64]
+
+_OUTLINE = 65
+"""Points along each edge of a rectangle that is brought into another CRS."""
+
+_BORDER = 1e-6
+"""Pixels that an edge may lie beyond a border of pixels by rounding."""
+
 
 @dataclass(frozen=True)
 class Georeference:
@@ -77,6 +85,43 @@ class Georeference:
             self.crs, self.transform @ Affine.translation(window.x0, window.y0), height, width
         )
 
+    def window(self, box: tuple[float, float, float, float]) -> Window | None:
+        """Return the smallest window of whole pixels that holds a box's part of the image.
+
+        Parameters
+        ----------
+        box : tuple of float
+            West, south, east, north in degrees (EPSG:4326); its edges are followed along parallels
+            and meridians, which may be curves in the image.
+
+        Returns
+        -------
+        Window or None
+            None where the box touches no pixel. An edge within a millionth of a pixel of a border
+            of pixels takes in no pixel beyond it.
+        """
+        between = pyproj.Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
+        column, row = _outline(0, 0, self.width, self.height)
+        longitude, latitude = between.transform(*_mapped(self.transform, column, row))
+        # A box far beyond the image may leave what its CRS can show: cut it down first, to twice
+        # the image's own extent.
+        spare_x, spare_y = np.ptp(longitude) / 2, np.ptp(latitude) / 2
+        west = max(box[0], longitude.min() - spare_x)
+        south = max(box[1], latitude.min() - spare_y)
+        east = min(box[2], longitude.max() + spare_x)
+        north = min(box[3], latitude.max() + spare_y)
+        if not (west < east and south < north):
+            return None
+        x, y = between.transform(*_outline(west, south, east, north), direction="INVERSE")
+        column, row = _mapped(~self.transform, x, y)
+        found = Window(
+            int(np.floor(row.min() + _BORDER)),
+            int(np.ceil(row.max() - _BORDER)),
+            int(np.floor(column.min() + _BORDER)),
+            int(np.ceil(column.max() - _BORDER)),
+        ).clipped((self.height, self.width))
+        return found if min(found.shape) > 0 else None
+
     def coordinates(self) -> dict[str, npt.NDArray[np.float64]]:
         """Return pixel-centre coordinates ``y`` and ``x`` in CRS units; none when rotated."""
         if not self.is_rectilinear:
@@ -120,3 +165,19 @@ class Georeference:
             "spatial:shape": [self.height, self.width],
             "spatial:bbox": [float(v) for v in self.bounds],
         }
+
+
+def _mapped(transform: Affine, x: _Values, y: _Values) -> tuple[_Values, _Values]:
+    return transform.a * x + transform.b * y + transform.c, (
+        transform.d * x + transform.e * y + transform.f
+    )
+
+
+def _outline(x0: float, y0: float, x1: float, y1: float) -> tuple[_Values, _Values]:
+    """Return points along the four edges of a rectangle, corners included."""
+    along_x, along_y = np.linspace(x0, x1, _OUTLINE), np.linspace(y0, y1, _OUTLINE)
+    still = np.ones(_OUTLINE)
+    return (
+        np.concatenate([along_x, along_x, x0 * still, x1 * still]),
+        np.concatenate([y0 * still, y1 * still, along_y, along_y]),
+    )

@@ -6,10 +6,11 @@ a name, a size, a georeference, a fingerprint and ``read(window)``.
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,52 +31,124 @@ ENDINGS = (".tif", ".tiff", ".png")
 RGB = (1, 2, 3)
 """GDAL's numbers of the bands that are super-resolved."""
 
+_UINT8 = np.dtype(np.uint8)
 
-class ReadableScene(Protocol):
-    """An image of uint8 bands with a mask, read by windows."""
+DTYPES = ("uint8", "uint16", "float32", "float64")
+"""Types of pixels that can be upscaled; training and evaluation take uint8."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Which bands of an image are read, and in which order; numbers count from 1, as GDAL's do."""
+
+    first: tuple[int, ...] | None = None
+    """What the model is to take as red, green and blue, or one band; by default the first three,
+    or the only one."""
+    others: bool = False
+    """Whether all other bands follow, in their order."""
+
+    def of(self, count: int, name: str) -> tuple[int, ...]:
+        """Return the numbers of the bands to read of an image of ``count`` bands.
+
+        Raises
+        ------
+        RasterError
+            The image has no such band, or a number is given twice.
+        """
+        first = self.first or (RGB if count >= len(RGB) else (1,) if count == 1 else None)
+        if first is None:
+            raise RasterError(
+                f"{name} has {count} bands: three are needed, red, green and blue first; or name"
+                " one, to be upscaled as grey"
+            )
+        if len(set(first)) < len(first) or not set(first) <= set(range(1, count + 1)):
+            raise RasterError(f"bands {first}: {name} has the bands 1 to {count}; name each once")
+        rest = [number for number in range(1, count + 1) if number not in first]
+        return (*first, *rest) if self.others else first
+
+
+class Readable(Protocol):
+    """Pixels with a mask, read by windows."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return the bands (band, y, x) and ``valid`` (y, x) of a window inside the scene."""
+
+
+class ReadableScene(Readable, Protocol):
+    """An image with a mask, on the ground."""
 
     @property
     def name(self) -> str:
         """Name of the scene, usable as a group name."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-
-    @property
     def georeference(self) -> Georeference:
         """Where the scene lies on the ground."""
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the bands that are read, from 1; red, green, blue first."""
+
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) that changes whenever a pixel does."""
-
-    def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """Return red, green, blue (3, y, x) and ``valid`` (y, x) of a window inside the scene."""
 
 
 @dataclass(frozen=True)
 class MosaicScene(StoreScene):
     """A scene of a mosaic store, to read."""
 
+    chosen: tuple[int, ...] | None = None
+    """Numbers of the bands to read, from 1; by default all of the scene's."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the bands that are read, from 1."""
+        return self.chosen or tuple(range(1, self.bands + 1))
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the scene's lineage and of all its shards."""
         return ledger.fingerprint(self)
 
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return the bands (band, y, x) and ``valid`` (y, x) of a window inside the scene."""
+        image, valid = super().read(window)
+        if self.chosen is not None and self.chosen != tuple(range(1, len(image) + 1)):
+            image = image[[number - 1 for number in self.chosen]]
+        return image, valid
+
 
 @dataclass(frozen=True)
 class RasterScene:
-    """A raster of at least three uint8 bands (red, green, blue first) that GDAL reads."""
+    """A raster that GDAL reads."""
 
     path: str
     """Path of the file."""
     shape: tuple[int, int]
     """Height and width in pixels."""
+    dtype: np.dtype[Any] = _UINT8
+    """Type of the pixels."""
+    numbers: tuple[int, ...] = RGB
+    """GDAL's numbers of the bands that are read."""
     label: str | None = None
     """Name in place of the file's: the path below the folder it was found in."""
 
     @classmethod
     def open(
-        cls, path: str | Path, *, georeferenced: bool = True, label: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        georeferenced: bool = True,
+        bands: Bands | None = None,
+        dtypes: Sequence[str] = ("uint8",),
+        label: str | None = None,
     ) -> "RasterScene":
         """Check a raster and return it as a scene.
 
@@ -85,40 +158,47 @@ class RasterScene:
             A file that GDAL reads.
         georeferenced : bool
             Whether a CRS is needed.
+        bands : Bands, optional
+            The bands to read; by default the first three, and there must be three.
+        dtypes : sequence of str
+            Types of pixels that will do.
         label : str, optional
             Name in place of the file's.
 
         Raises
         ------
         RasterError
-            Not readable, fewer than three bands, not uint8, or without the CRS needed.
+            Not readable, without the bands, the type or the CRS needed.
         """
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 with rasterio.open(path) as raster:
-                    bands, dtypes, crs, shape = (
+                    count, types, crs, shape = (
                         raster.count,
-                        set(raster.dtypes[:3]),
+                        raster.dtypes,
                         raster.crs,
                         raster.shape,
                     )
         except RasterioIOError as error:
             raise RasterError(f"{path} is not a raster that GDAL reads: {error}") from error
-        if bands < len(RGB):
+        if bands is None and count < len(RGB):
             raise RasterError(
-                f"{path} has {bands} band(s): three are needed, red, green and blue first"
+                f"{path} has {count} band(s): three are needed, red, green and blue first"
             )
-        if dtypes != {"uint8"}:
+        numbers = (bands or Bands(RGB)).of(count, str(path))
+        found = {types[number - 1] for number in numbers}
+        if len(found) > 1 or not found <= set(dtypes):
             raise RasterError(
-                f"{path} is {', '.join(sorted(dtypes))}: uint8 is needed; rescale it with"
-                " gdal_translate -ot Byte -scale, or call srsat_dask.upscale on its DataArray"
+                f"{path} is {', '.join(sorted(found))}: {', '.join(dtypes)} is needed; rescale it"
+                " with gdal_translate -ot Byte -scale"
             )
         if georeferenced and crs is None:
             raise RasterError(
                 f"{path} has no CRS: give it one with gdal_edit.py -a_srs EPSG:CODE {path}"
             )
-        return cls(str(path), (int(shape[0]), int(shape[1])), label)
+        size = (int(shape[0]), int(shape[1]))
+        return cls(str(path), size, np.dtype(found.pop()), numbers, label)
 
     @property
     def name(self) -> str:
@@ -145,16 +225,31 @@ class RasterScene:
         """Return the SHA-256 of the file and of all that GDAL reads with it."""
         return raster_digest(self.path)
 
-    def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """Return red, green, blue (3, y, x) and ``valid`` (y, x) of a window inside the raster."""
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return the bands (band, y, x) and ``valid`` (y, x) of a window inside the raster.
+
+        A floating-point pixel is missing if any of its bands is nodata, infinite or no number; one
+        of whole numbers if all are nodata, since 0 is a dark pixel's value, too.
+        """
         height, width = window.shape
         part = RasterWindow(window.x0, window.y0, width, height)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(self.path) as raster:
-                image = raster.read(RGB, window=part)
+                image = raster.read(self.numbers, window=part)
                 valid = raster.dataset_mask(window=part) != 0
-        return image, valid
+                nodata = raster.nodata
+        return image, valid & present(image, nodata) if self.dtype.kind == "f" else valid
+
+
+def present(image: Any, nodata: float | None) -> Any:
+    """Return which pixels of an image (band, y, x), NumPy's or Dask's, hold values, (y, x)."""
+    if image.dtype.kind != "f":
+        return (image != nodata).any(axis=0)
+    held = np.isfinite(image)
+    if nodata is not None:  # NaN equals nothing, and is not finite anyway
+        held &= image != nodata
+    return held.all(axis=0)
 
 
 def raster_digest(path: str | Path) -> str:
@@ -241,7 +336,13 @@ def open_folder(path: str | Path) -> list[RasterScene]:
     return scenes
 
 
-def open_inputs(path: str | Path, *, georeferenced: bool = True) -> list[ReadableScene]:
+def open_inputs(
+    path: str | Path,
+    *,
+    georeferenced: bool = True,
+    bands: Bands | None = None,
+    dtypes: Sequence[str] = ("uint8",),
+) -> list[ReadableScene]:
     """Return the scenes that an ``INPUT`` of the command line names.
 
     Parameters
@@ -250,11 +351,16 @@ def open_inputs(path: str | Path, *, georeferenced: bool = True) -> list[Readabl
         A mosaic store (all its scenes), ``STORE/SCENE`` (one), or a raster.
     georeferenced : bool
         Whether a raster must have a CRS.
+    bands : Bands, optional
+        The bands to read; by default the first three of a raster, which it must have, and all of
+        a store's.
+    dtypes : sequence of str
+        Types of pixels that will do.
 
     Raises
     ------
     StoreError
-        An empty store, or no such scene in it.
+        An empty store, no such scene in it, or one of another type.
     RasterError
         A raster that cannot be used.
     InputError
@@ -264,17 +370,17 @@ def open_inputs(path: str | Path, *, georeferenced: bool = True) -> list[Readabl
     if place.is_dir() and not (place / "zarr.json").exists():
         raise StoreError(f"{path} is a folder, but not a mosaic store: it has no zarr.json")
     if place.is_dir() and (place.parent / "zarr.json").exists():
-        return [_scene_of(place.parent, place.name)]
+        return [_checked(_scene_of(place.parent, place.name), bands, dtypes)]
     if place.is_dir():
-        scenes: list[ReadableScene] = [MosaicScene(s.store, s.name) for s in scenes_of(path)]
+        scenes = [MosaicScene(scene.store, scene.name) for scene in scenes_of(path)]
         if not scenes:
             raise StoreError(f"{path} holds no scene yet: run 'srsat harvest {path}' first")
-        return scenes
+        return [_checked(scene, bands, dtypes) for scene in scenes]
     if (place.parent / "zarr.json").exists():
-        return [_scene_of(place.parent, place.name)]
+        return [_checked(_scene_of(place.parent, place.name), bands, dtypes)]
     if not place.exists():
         raise InputError(f"{path} does not exist: give a mosaic store, STORE/SCENE or a raster")
-    return [RasterScene.open(path, georeferenced=georeferenced)]
+    return [RasterScene.open(path, georeferenced=georeferenced, bands=bands, dtypes=dtypes)]
 
 
 def check_finished(scene: ReadableScene, *, allow_partial: bool = False) -> None:
@@ -300,13 +406,13 @@ def check_finished(scene: ReadableScene, *, allow_partial: bool = False) -> None
 
 
 def read_mirrored(
-    scene: ReadableScene, window: Window, margin: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    scene: Readable, window: Window, margin: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Read a window with a margin on each side, the scene continued by symmetric reflection.
 
     Parameters
     ----------
-    scene : ReadableScene
+    scene : Readable
         What to read.
     window : Window
         A window inside the scene.
@@ -315,7 +421,8 @@ def read_mirrored(
 
     Returns
     -------
-    image : numpy.ndarray of uint8, shape (3, y + 2·margin, x + 2·margin)
+    image : numpy.ndarray of shape (band, y + 2·margin, x + 2·margin)
+        Of the scene's type.
     valid : numpy.ndarray of bool, shape (y + 2·margin, x + 2·margin)
     """
     wide = window.expanded(margin)
@@ -331,7 +438,14 @@ def read_mirrored(
     return np.ascontiguousarray(image[:, at[0], at[1]]), valid[at]
 
 
-def _scene_of(store: Path, name: str) -> ReadableScene:
+def _checked(scene: MosaicScene, bands: Bands | None, dtypes: Sequence[str]) -> MosaicScene:
+    where = f"{scene.store}/{scene.name}"
+    if scene.dtype.name not in dtypes:
+        raise StoreError(f"{where} is {scene.dtype}: {', '.join(dtypes)} is needed")
+    return scene if bands is None else replace(scene, chosen=bands.of(scene.bands, where))
+
+
+def _scene_of(store: Path, name: str) -> MosaicScene:
     known = [scene.name for scene in scenes_of(store)]
     if name not in known:
         raise StoreError(f"{store} holds no scene {name!r}; it holds {', '.join(known) or 'none'}")
@@ -339,6 +453,8 @@ def _scene_of(store: Path, name: str) -> ReadableScene:
 
 
 __all__ = [
+    "DTYPES",
+    "Bands",
     "MosaicScene",
     "RasterScene",
     "ReadableScene",
@@ -346,6 +462,7 @@ __all__ = [
     "is_image_folder",
     "open_folder",
     "open_inputs",
+    "present",
     "raster_digest",
     "read_mirrored",
 ]

@@ -79,7 +79,7 @@ def state_of(valid: npt.NDArray[np.bool_]) -> TileState:
 def write_shard(
     scene: StoreScene,
     window: Window,
-    image: npt.NDArray[np.uint8],
+    image: npt.NDArray[Any],
     valid: npt.NDArray[np.uint8],
     states: TileStates | None = None,
     reasons: npt.NDArray[np.uint16] | None = None,
@@ -92,7 +92,7 @@ def write_shard(
         The scene; its template exists.
     window : Window
         The shard's pixels.
-    image : numpy.ndarray of uint8, shape (band, y, x)
+    image : numpy.ndarray of the scene's type, shape (band, y, x)
         Pixels, 0 where ``valid`` is 0.
     valid : numpy.ndarray of uint8, shape (y, x)
         1 where a source pixel exists.
@@ -139,7 +139,7 @@ def tile_states(valid: npt.NDArray[np.uint8]) -> TileStates:
     )
 
 
-def digest(image: npt.NDArray[np.uint8], valid: npt.NDArray[np.uint8], states: TileStates) -> bytes:
+def digest(image: npt.NDArray[Any], valid: npt.NDArray[np.uint8], states: TileStates) -> bytes:
     """Return the SHA-256 of a shard's pixels, mask and tile states (C order)."""
     whole = hashlib.sha256()
     for part in (image, valid, states):
@@ -149,7 +149,7 @@ def digest(image: npt.NDArray[np.uint8], valid: npt.NDArray[np.uint8], states: T
 
 def written_shards(scene: StoreScene) -> npt.NDArray[np.bool_]:
     """Return which shards have been written whole, (shard_y, shard_x)."""
-    digests = _digests(scene)
+    digests = shard_digests(scene)
     written: npt.NDArray[np.bool_] = np.any(digests != 0, axis=-1)
     return written
 
@@ -209,7 +209,7 @@ def failed_tiles(scene: StoreScene) -> list[FailedTile]:
 def fingerprint(scene: StoreScene) -> str:
     """Return the SHA-256 (hex) of what a scene is made from and of all its shards' digests."""
     whole = hashlib.sha256(json.dumps(scene.lineage, sort_keys=True).encode())
-    whole.update(_digests(scene).tobytes())
+    whole.update(shard_digests(scene).tobytes())
     return whole.hexdigest()
 
 
@@ -251,11 +251,16 @@ def is_intact(scene: StoreScene, window: Window) -> bool:
     return bool(digest(*parts) == kept.tobytes())
 
 
-def _digests(scene: StoreScene) -> npt.NDArray[np.uint8]:
-    """Return all digests; one that cannot be read is all zero, so its shard is pending."""
+def shard_digests(
+    scene: StoreScene, rows: slice = slice(None), columns: slice = slice(None)
+) -> npt.NDArray[np.uint8]:
+    """Return the digests of a scene's shards, or of a block of them, (shard_y, shard_x, 32).
+
+    One that cannot be read is all zero, so its shard is pending.
+    """
     array = scene.array("shard_digest")
     try:
-        return np.asarray(array[:])
+        return np.asarray(array[rows, columns])
     except _UNREADABLE:
         digests = np.zeros(array.shape, dtype=np.uint8)
         for row, column in np.ndindex(array.shape[:2]):
@@ -263,4 +268,4 @@ def _digests(scene: StoreScene) -> npt.NDArray[np.uint8]:
                 digests[row, column] = array[row, column]
             except _UNREADABLE:
                 continue
-        return digests
+        return digests[rows, columns]

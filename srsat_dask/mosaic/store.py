@@ -89,6 +89,11 @@ class StoreScene:
         return int(self.array("image").shape[0])
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+        return np.dtype(self.array("image").dtype)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         height, width = self.array("valid").shape
@@ -104,12 +109,12 @@ class StoreScene:
         """Yield the index and window of every shard, row by row."""
         return split(self.shape, self.shard)
 
-    def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return ``image`` (band, y, x) and ``valid`` (y, x) of a window inside the scene."""
         group = self.group()
         image = cast("zarr.Array[Any]", group["image"])[(slice(None), *window.slices)]
         valid = cast("zarr.Array[Any]", group["valid"])[window.slices]
-        return np.asarray(image, dtype=np.uint8), np.asarray(valid) != 0
+        return np.asarray(image), np.asarray(valid) != 0
 
 
 def shard_side(scale: int) -> int:
@@ -179,7 +184,9 @@ def create_scene(
     georeference: Georeference,
     lineage: Lineage,
     bands: int = 3,
+    dtype: npt.DTypeLike = np.uint8,
     shard: int = SHARD,
+    from_shards: bool = False,
     attributes: Mapping[str, Any] | None = None,
 ) -> StoreScene:
     """Make a scene's empty arrays, or take them up again if they are there.
@@ -196,8 +203,12 @@ def create_scene(
         JSON values that decide the pixels. A scene that exists with another lineage is refused.
     bands : int
         Number of bands.
+    dtype : numpy.dtype
+        Type of the pixels.
     shard : int
         Side of a shard in pixels, a multiple of 512.
+    from_shards : bool
+        Whether the ledger keeps ``input_digest`` too: what each shard was made from.
     attributes : mapping, optional
         Further attributes of the scene's group, such as an acquisition date.
 
@@ -218,9 +229,11 @@ def create_scene(
     root = _open(str(path), "r+") if _holds_something(path) else _make(path)
     group = root.create_group(name, overwrite=True)
     size = {"height": georeference.height, "width": georeference.width}
-    _create_pixels(group, size, bands=bands, shard=shard)
+    _create_pixels(group, size, bands=bands, dtype=np.dtype(dtype), shard=shard)
     _create_coordinates(group, georeference, bands)
     _create_ledger(group, size, shard=shard)
+    if from_shards:
+        _create_digests(group, "input_digest", size, shard, "SHA-256 of what a shard was made from")
     # The lineage comes last: a template cut short has none and is made again.
     group.attrs.update(
         {**georeference.geozarr_attributes(), **(attributes or {}), KEY: dict(lineage)}
@@ -228,7 +241,7 @@ def create_scene(
     return StoreScene(str(path), name)
 
 
-def write_aligned(array: "zarr.Array[Any]", window: Window, pixels: npt.NDArray[np.uint8]) -> None:
+def write_aligned(array: "zarr.Array[Any]", window: Window, pixels: npt.NDArray[Any]) -> None:
     """Write whole shards of an array whose last two axes are y and x.
 
     Raises
@@ -325,7 +338,9 @@ def refuse_other_lineage(scene: StoreScene, lineage: Lineage) -> None:
         )
 
 
-def _create_pixels(group: zarr.Group, size: Mapping[str, int], *, bands: int, shard: int) -> None:
+def _create_pixels(
+    group: zarr.Group, size: Mapping[str, int], *, bands: int, dtype: np.dtype[Any], shard: int
+) -> None:
     # Blosc Zstd 1 with bit shuffle wrote imagery twice as fast as plain Zstd, and smaller.
     codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
     height, width = size["height"], size["width"]
@@ -341,7 +356,7 @@ def _create_pixels(group: zarr.Group, size: Mapping[str, int], *, bands: int, sh
         shape=(bands, height, width),
         shards=(bands, shard, shard),
         chunks=(bands, CHUNK, CHUNK),
-        dtype="uint8",
+        dtype=dtype.name,
         fill_value=0,
         compressors=codec,
         dimension_names=("band", "y", "x"),
@@ -390,17 +405,8 @@ def _create_coordinates(group: zarr.Group, georeference: Georeference, bands: in
 
 
 def _create_ledger(group: zarr.Group, size: Mapping[str, int], *, shard: int) -> None:
-    rows, columns = (-(-size[axis] // shard) for axis in ("height", "width"))
-    group.create_array(
-        "shard_digest",
-        shape=(rows, columns, 32),
-        chunks=(1, 1, 32),
-        dtype="uint8",
-        fill_value=0,
-        compressors=None,
-        dimension_names=("shard_y", "shard_x", "sha256"),
-        attributes={"long_name": "SHA-256 of a shard's pixels; all zero while it is pending"},
-    )
+    said = "SHA-256 of a shard's pixels; all zero while it is pending"
+    _create_digests(group, "shard_digest", size, shard, said)
     tiles = (-(-size["height"] // TILE), -(-size["width"] // TILE))
     tile_arrays: dict[str, tuple[str, dict[str, Any]]] = {
         "tile_state": (
@@ -426,3 +432,19 @@ def _create_ledger(group: zarr.Group, size: Mapping[str, int], *, shard: int) ->
             dimension_names=("tile_y", "tile_x"),
             attributes=attributes,
         )
+
+
+def _create_digests(
+    group: zarr.Group, name: str, size: Mapping[str, int], shard: int, said: str
+) -> None:
+    rows, columns = (-(-size[axis] // shard) for axis in ("height", "width"))
+    group.create_array(
+        name,
+        shape=(rows, columns, 32),
+        chunks=(1, 1, 32),
+        dtype="uint8",
+        fill_value=0,
+        compressors=None,
+        dimension_names=("shard_y", "shard_x", "sha256"),
+        attributes={"long_name": said},
+    )

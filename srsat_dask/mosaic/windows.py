@@ -44,6 +44,10 @@ class Window:
         """Return the window grown by ``pixels`` on each side; it may leave the image."""
         return Window(self.y0 - pixels, self.y1 + pixels, self.x0 - pixels, self.x1 + pixels)
 
+    def shifted(self, rows: int, columns: int) -> "Window":
+        """Return the window moved down by ``rows`` and right by ``columns`` pixels."""
+        return Window(self.y0 + rows, self.y1 + rows, self.x0 + columns, self.x1 + columns)
+
     def clipped(self, shape: tuple[int, int]) -> "Window":
         """Return the part of the window inside an image of ``shape`` (height, width)."""
         return Window(

@@ -14,7 +14,7 @@ import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from srsat_dask.errors import InputError, StoreError
-from srsat_dask.mosaic.inputs import MosaicScene, check_finished, open_inputs
+from srsat_dask.mosaic.inputs import DTYPES, MosaicScene, check_finished, open_inputs
 from srsat_dask.mosaic.store import Lineage
 from srsat_dask.runtime.progress import track
 
@@ -125,7 +125,7 @@ def holds_export(target: Path, lineage: Lineage) -> bool:
 
 
 def _only_scene(store: str | Path) -> MosaicScene:
-    scenes = open_inputs(store)
+    scenes = open_inputs(store, dtypes=DTYPES)
     if len(scenes) > 1:
         names = ", ".join(scene.name for scene in scenes)
         raise InputError(f"{store} holds {len(scenes)} scenes, give one as {store}/SCENE: {names}")
@@ -143,13 +143,14 @@ def _write_flat(scene: MosaicScene, path: Path, progress: bool) -> None:
         "count": scene.bands,
         "height": ground.height,
         "width": ground.width,
-        "dtype": "uint8",
+        "dtype": scene.dtype.name,
         "crs": ground.crs,
         "transform": ground.transform,
         "tiled": True,
         "blockxsize": _BLOCK,
         "blockysize": _BLOCK,
-        "photometric": "RGB",
+        # With red, green and blue first; a fourth band is no alpha, and one band is grey.
+        **({"photometric": "RGB", "alpha": "NO"} if scene.bands >= 3 else {}),
         "interleave": "pixel",
         "compress": "ZSTD",
         "zstd_level": 1,

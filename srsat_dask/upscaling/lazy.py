@@ -6,6 +6,8 @@ chunks of one pixel are as good as any, and slicing the result computes only the
 (``dask.array.overlap`` would make about twelve tasks per chunk and rechunk small ones silently.)
 """
 
+import warnings
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +16,28 @@ import numpy as np
 import numpy.typing as npt
 import rioxarray
 import xarray as xr
+from dask.array import PerformanceWarning
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from srsat_dask.errors import InputError, RasterError
-from srsat_dask.model.engines import get_upscaler, resolve_engine
-from srsat_dask.model.file import ModelFile
-from srsat_dask.model.inference import upscale_float
 from srsat_dask.mosaic.georeference import Georeference
+from srsat_dask.mosaic.inputs import Bands, present
 from srsat_dask.mosaic.windows import Window, mirrored
-from srsat_dask.runtime.clusters import threads_here
+from srsat_dask.upscaling.recipe import Range, Recipe, check_other_bands, make_recipe
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import keras
 
-Range = tuple[float, float]
-"""The values that stand for black and white: what the model sees as 0 and 1."""
+    from srsat_dask.model.file import ModelFile
+
+MANY = 10_000
+"""Chunks of an image from which on tiny ones are warned of."""
+
+TINY = 64
+"""Side in pixels of a chunk that is smaller than its task is worth."""
 
 
 def upscale(
@@ -40,6 +46,8 @@ def upscale(
     *,
     engine: str = "auto",
     value_range: Range | None = None,
+    bands: Sequence[Any] | None = None,
+    other_bands: str | None = None,
 ) -> xr.DataArray:
     """Super-resolve an image lazily, chunk by chunk, without seams.
 
@@ -47,23 +55,31 @@ def upscale(
     ----------
     image : xarray.DataArray
         Dimensions y, x (by any name rioxarray knows) and a band dimension, in any order, with
-        at least three bands, red, green and blue first; uint8, uint16 or float. Any chunks. A
-        coordinate ``valid`` (y, x), NaN, or the nodata value that rioxarray reports mark missing
-        pixels.
+        red, green and blue first, or one band, which the model then sees as grey; uint8, uint16
+        or float. Any chunks: the result's are ``scale`` times as large, so chunks of some 512 px
+        are best; a warning is given for an image of many tiny ones. A coordinate ``valid`` (y, x),
+        NaN, infinity, or the nodata value that rioxarray reports mark missing pixels.
     model : str, path, keras.Model or ModelFile
         A ``.keras`` file, the name of a bundled model, or what :func:`srsat_dask.train` returned.
     engine : {"auto", "openvino", "keras"}
         What computes the network; ``auto`` is resolved here, once for all chunks.
     value_range : tuple of float, optional
         Values for black and white; by default those of the integer type, and 0 and 1 for floats.
-        One range for the whole image: a range per chunk would make seams.
+        One range for the whole image: a range per chunk would make seams. What lies beyond it is
+        not clipped.
+    bands : sequence, optional
+        Red, green and blue, or one band, by their labels in the band coordinate, their names in
+        the attribute ``long_name``, or, where there is neither, their positions; by default the
+        first three, or the only one.
+    other_bands : {"bicubic"}, optional
+        What to do with the other bands, which then follow; by default they are left out.
 
     Returns
     -------
     xarray.DataArray
-        Lazy; same order of dimensions, type, name and attributes, three bands, exactly ``scale``
-        times as many rows and columns, with CRS, transform and coordinates to match. Missing
-        pixels stay missing.
+        Lazy; same order of dimensions, type, name and attributes, exactly ``scale`` times as many
+        rows and columns, with CRS, transform and coordinates to match. Missing pixels stay
+        missing, and change no pixel further away than the model's halo.
 
     Raises
     ------
@@ -72,24 +88,24 @@ def upscale(
     ModelError
         The model cannot be read.
     """
-    engine = resolve_engine(engine)
-    file = ModelFile.open(model)
-    scale = file.spec.scale
     y, x, band = _dimensions(image)
-    bands = file.spec.bands
-    if image.sizes[band] < bands:
-        raise RasterError(f"the image has {image.sizes[band]} band(s), the model takes {bands}")
-    if min(image.sizes[y], image.sizes[x]) < file.spec.halo:
+    check_other_bands(other_bands)
+    positions = _positions(image, band, bands, others=other_bands is not None)
+    values = image.isel({band: positions}).transpose(band, y, x)
+    recipe = make_recipe(
+        model, image.dtype, values.sizes[band], engine=engine, value_range=value_range
+    )
+    scale = recipe.scale
+    if min(image.sizes[y], image.sizes[x]) < recipe.halo:
         raise InputError(
             f"an image of {image.sizes[y]} × {image.sizes[x]} px is smaller than the model's halo"
-            f" of {file.spec.halo} px: give a larger one"
+            f" of {recipe.halo} px: give a larger one"
         )
-    values = image.isel({band: slice(0, bands)}).transpose(band, y, x)
     pixels = values.data if isinstance(values.data, da.Array) else da.from_array(values.data)
     pixels = pixels.rechunk({0: -1})
-    low, high = _range(pixels.dtype, value_range)
+    _warn_of_tiny(pixels)
     valid = _valid(image, values, pixels, y, x)
-    finer = _upscaled(pixels, valid, file, engine, (low, high), _missing(image))
+    finer = _upscaled(pixels, valid, recipe, _missing(image))
     result = xr.DataArray(
         finer,
         dims=(band, y, x),
@@ -98,7 +114,7 @@ def upscale(
             for name, coordinate in values.coords.items()
             if not {y, x} & set(coordinate.dims)
         },
-        attrs=image.attrs,
+        attrs=_attributes(image, positions, image.sizes[band]),
     )
     result.name = image.name  # not Dask's name for the data, which xarray would take
     return _georeferenced(result, image, valid, scale, y, x).transpose(*image.dims)
@@ -117,15 +133,43 @@ def _dimensions(image: xr.DataArray) -> tuple[Any, Any, Any]:
     return y, x, others[0]
 
 
-def _range(dtype: np.dtype[Any], value_range: Range | None) -> Range:
-    if dtype not in (np.uint8, np.uint16, np.float32, np.float64):
-        raise InputError(f"type {dtype} is not uint8, uint16, float32 or float64: convert it first")
-    if value_range is None:
-        return (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (0.0, 1.0)
-    low, high = value_range
-    if not low < high:
-        raise InputError(f"value_range {value_range}: black must be less than white")
-    return float(low), float(high)
+def _positions(
+    image: xr.DataArray, band: Any, bands: Sequence[Any] | None, *, others: bool
+) -> list[int]:
+    """Return the positions of the bands to upscale, those for the model first."""
+    names = image.attrs.get("long_name")
+    count = image.sizes[band]
+    labels: list[Any] = list(range(count))
+    if band in image.coords:
+        labels = image.coords[band].values.tolist()
+    first = None
+    if bands is not None:
+        if isinstance(names, list | tuple) and len(names) == count:
+            labels = [*labels, *names]
+        unknown = [name for name in bands if name not in labels]
+        if unknown:
+            raise RasterError(f"no band {unknown[0]!r}: the image has {labels}")
+        first = tuple(labels.index(name) % count + 1 for name in bands)
+    return [number - 1 for number in Bands(first, others=others).of(count, "the image")]
+
+
+def _attributes(image: xr.DataArray, positions: list[int], count: int) -> dict[Any, Any]:
+    """Return the image's attributes, with the names of those bands that are left."""
+    names = image.attrs.get("long_name")
+    if not isinstance(names, list | tuple) or len(names) != count:
+        return dict(image.attrs)
+    return {**image.attrs, "long_name": type(names)(names[at] for at in positions)}
+
+
+def _warn_of_tiny(pixels: da.Array) -> None:
+    """Say that an image of very many tiny chunks is better rechunked: a task each is slow."""
+    if pixels.npartitions > MANY and np.prod(pixels.chunksize[1:]) < TINY**2:
+        warnings.warn(
+            f"{pixels.npartitions} chunks of at most {pixels.chunksize[1:]} px make as many tasks:"
+            " image.chunk(y=512, x=512) first is faster",
+            PerformanceWarning,
+            stacklevel=3,
+        )
 
 
 def _missing(image: xr.DataArray) -> float | None:
@@ -143,10 +187,8 @@ def _valid(
         kept = values.coords["valid"].transpose(y, x).data
         masks.append(da.asarray(kept, chunks=chunks).rechunk(chunks) != 0)
     nodata = _missing(image)
-    if pixels.dtype.kind == "f":
-        masks.append(~da.isnan(pixels).any(axis=0))
-    if nodata is not None and not np.isnan(nodata):
-        masks.append((pixels != nodata).any(axis=0))
+    if pixels.dtype.kind == "f" or (nodata is not None and not np.isnan(nodata)):
+        masks.append(present(pixels, nodata))
     if not masks:
         return None
     valid = masks[0]
@@ -158,16 +200,14 @@ def _valid(
 def _upscaled(
     pixels: da.Array,
     valid: da.Array | None,
-    file: ModelFile,
-    engine: str,
-    value_range: Range,
+    recipe: Recipe,
     missing: float | None,
 ) -> da.Array:
-    scale, margin = file.spec.scale, 2 * file.spec.halo
-    name = f"upscale-{tokenize(pixels, valid, file, engine, value_range, missing)}"
-    model = f"model-{file.sha256}"
+    scale, margin = recipe.scale, recipe.margin
+    name = f"upscale-{tokenize(pixels, valid, recipe, missing)}"
+    shared = f"upscale-recipe-{tokenize(recipe)}"
     rows, columns = (np.cumsum((0, *chunks)) for chunks in pixels.chunks[1:])
-    graph: dict[Any, Any] = {model: file}
+    graph: dict[Any, Any] = {shared: recipe}
     for i, j in product(range(len(rows) - 1), range(len(columns) - 1)):
         window = Window(int(rows[i]), int(rows[i + 1]), int(columns[j]), int(columns[j + 1]))
         wide = window.expanded(margin)
@@ -175,9 +215,7 @@ def _upscaled(
         at_columns, near_columns = _reach(wide.x0, wide.x1, columns)
         graph[(name, 0, i, j)] = (
             _upscale_chunk,
-            model,
-            engine,
-            value_range,
+            shared,
             missing,
             (at_rows, at_columns),
             [[(pixels.name, 0, k, m) for m in near_columns] for k in near_rows],
@@ -189,7 +227,7 @@ def _upscaled(
         ),
         name,
         chunks=(
-            (file.spec.bands,),
+            (recipe.bands,),
             *(tuple(scale * size for size in chunks) for chunks in pixels.chunks[1:]),
         ),
         dtype=pixels.dtype,
@@ -207,36 +245,22 @@ def _reach(
 
 
 def _upscale_chunk(
-    file: ModelFile,
-    engine: str,
-    value_range: Range,
+    recipe: Recipe,
     missing: float | None,
     at: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
     blocks: list[list[npt.NDArray[Any]]],
     masks: list[list[npt.NDArray[np.bool_]]] | bool,
 ) -> npt.NDArray[Any]:
     """Upscale one chunk from the chunks around it; runs on a worker."""
-    dtype = blocks[0][0].dtype
     rows, columns = at
-    low, high = value_range
-    margin = 2 * file.spec.halo
-    scale = file.spec.scale
-    image = np.block(blocks)[:, rows[:, None], columns].astype(np.float32)
-    valid = None if isinstance(masks, bool) else np.block(masks)[rows[:, None], columns]
-    shape = (file.spec.bands, *(scale * (side - 2 * margin) for side in image.shape[1:]))
-    empty = missing if missing is not None else (np.nan if dtype.kind == "f" else 0)
-    if valid is not None and not valid[margin:-margin, margin:-margin].any():
-        return np.full(shape, empty, dtype=dtype)
-    upscaler = get_upscaler(file, engine, threads_here())
-    values = upscale_float((image - low) / np.float32(high - low), valid, upscaler)
-    values = values * np.float32(high - low) + np.float32(low)
-    if dtype.kind == "u":
-        values = np.clip(np.rint(values), 0, np.iinfo(dtype).max)
-    result: npt.NDArray[Any] = values.astype(dtype)
-    if valid is not None:
-        core = valid[margin:-margin, margin:-margin]
-        result[:, ~core.repeat(scale, axis=0).repeat(scale, axis=1)] = empty
-    return result
+    image = np.block(blocks)[:, rows[:, None], columns]
+    if isinstance(masks, bool):
+        return recipe.apply(image, np.ones(image.shape[1:], bool))[0]
+    pixels, valid = recipe.apply(image, np.block(masks)[rows[:, None], columns])
+    empty = missing if missing is not None else (np.nan if image.dtype.kind == "f" else 0)
+    if empty != 0 and not valid.all():
+        pixels[:, valid == 0] = empty
+    return pixels
 
 
 def _georeferenced(

@@ -1,74 +1,198 @@
-"""What a store-to-store upscaling will do, and every reason not to, before anything is computed."""
+"""What a store-to-store upscaling will do, and every reason not to, before anything is computed.
 
-from dataclasses import dataclass, field
+Nothing here grows with the number of shards but a digest of 32 bytes for each.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field, replace
+from math import lcm
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from srsat_dask import __version__
-from srsat_dask.errors import InputError
-from srsat_dask.model.engines import resolve_engine
-from srsat_dask.model.file import ModelFile
-from srsat_dask.mosaic.inputs import ReadableScene, check_finished, open_inputs
-from srsat_dask.mosaic.store import Lineage, shard_side
+import numpy as np
+import numpy.typing as npt
+
+from srsat_dask.errors import BoundsError, InputError
+from srsat_dask.mosaic.georeference import Georeference
+from srsat_dask.mosaic.grid import Box, check_box
+from srsat_dask.mosaic.inputs import (
+    DTYPES,
+    Bands,
+    MosaicScene,
+    ReadableScene,
+    check_finished,
+    open_inputs,
+    read_mirrored,
+)
+from srsat_dask.mosaic.ledger import shard_digests
+from srsat_dask.mosaic.store import CHUNK, Lineage, shard_side
+from srsat_dask.mosaic.windows import Window, mirrored
+from srsat_dask.upscaling.ranges import scene_range
+from srsat_dask.upscaling.recipe import Range, Recipe, check_other_bands, make_recipe
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import keras
 
+    from srsat_dask.model.file import ModelFile
+
+
+@dataclass(frozen=True)
+class ScenePart:
+    """The part of a scene that is upscaled: all of it, or a window; cheap to send to workers."""
+
+    scene: ReadableScene
+    """The scene."""
+    window: Window
+    """The pixels of the scene to upscale."""
+
+    @property
+    def name(self) -> str:
+        """Name of the scene, and of what is made of it."""
+        return self.scene.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in input pixels."""
+        return self.window.shape
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the window is the whole scene."""
+        return self.shape == self.scene.shape
+
+    @property
+    def georeference(self) -> Georeference:
+        """Where the part lies on the ground."""
+        return self.scene.georeference.part(self.window)
+
+    def read(self, window: Window, margin: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Read a window of the part with a margin, from outside the part where the scene has it."""
+        return read_mirrored(self.scene, self._in_scene(window), margin)
+
+    def input_identity(self) -> str:
+        """Return the SHA-256 (hex) of what the input is, but for a mosaic's pixels.
+
+        Those have a digest for each shard, so that an update costs no more than it changes.
+        """
+        if isinstance(self.scene, MosaicScene):
+            return hashlib.sha256(
+                json.dumps(self.scene.lineage, sort_keys=True).encode()
+            ).hexdigest()
+        return self.scene.fingerprint()
+
+    def input_digest(self, window: Window, margin: int) -> bytes:
+        """Return the SHA-256 of the digests of the input shards under a window and its margin.
+
+        32 zero bytes for a raster, whose identity holds its pixels already.
+        """
+        if not isinstance(self.scene, MosaicScene):
+            return bytes(32)
+        wide = self._in_scene(window).expanded(margin)
+        height, width = self.scene.shape
+        rows = _shards_under(wide.y0, wide.y1, height, self.scene.shard)
+        columns = _shards_under(wide.x0, wide.x1, width, self.scene.shard)
+        return hashlib.sha256(shard_digests(self.scene, rows, columns).tobytes()).digest()
+
+    def input_digests(self, side: int, margin: int) -> npt.NDArray[np.uint8]:
+        """Return the :meth:`input_digest` of all windows of ``side`` pixels, (row, column, 32)."""
+        heights, widths = (range(0, size, side) for size in self.shape)
+        found = np.zeros((len(heights), len(widths), 32), dtype=np.uint8)
+        if not isinstance(self.scene, MosaicScene):
+            return found
+        digests = shard_digests(self.scene)
+        spans = [
+            [
+                _shards_under(
+                    at + start - margin,
+                    at + min(start + side, size) + margin,
+                    whole,
+                    self.scene.shard,
+                )
+                for start in starts
+            ]
+            for starts, at, size, whole in zip(
+                (heights, widths),
+                (self.window.y0, self.window.x0),
+                self.shape,
+                self.scene.shape,
+                strict=True,
+            )
+        ]
+        for row, rows in enumerate(spans[0]):
+            for column, columns in enumerate(spans[1]):
+                block = digests[rows, columns].tobytes()
+                found[row, column] = np.frombuffer(hashlib.sha256(block).digest(), np.uint8)
+        return found
+
+    def _in_scene(self, window: Window) -> Window:
+        return window.shifted(self.window.y0, self.window.x0)
+
+
+def _shards_under(start: int, stop: int, size: int, side: int) -> slice:
+    """Return the shards along an axis that a range touches, mirrored where it leaves the axis."""
+    reached = mirrored(start, stop, size)
+    return slice(int(reached.min()) // side, int(reached.max()) // side + 1)
+
 
 @dataclass(frozen=True)
 class UpscalePlan:
     """What an upscaling will do, before anything is computed."""
 
-    scenes: tuple[ReadableScene, ...] = field(repr=False)
+    parts: tuple[ScenePart, ...] = field(repr=False)
     """The inputs."""
-    model: ModelFile
-    """The model."""
-    engine: str
-    """What computes it, on every worker: ``openvino`` or ``keras``."""
+    recipe: Recipe
+    """How they become finer."""
+    shard: int
+    """Side of an output shard in pixels."""
 
     @property
     def scale(self) -> int:
         """Output pixels per input pixel, along one axis."""
-        return self.model.spec.scale
+        return self.recipe.scale
 
     @property
     def halo(self) -> int:
         """Input pixels that the network needs around a shard, from its kernels and its scale."""
-        return self.model.spec.halo
-
-    @property
-    def shard(self) -> int:
-        """Side of an output shard in pixels."""
-        return shard_side(self.scale)
+        return self.recipe.halo
 
     @property
     def shards(self) -> int:
         """Output shards of all the scenes."""
         return sum(
             -(-height * self.scale // self.shard) * -(-width * self.scale // self.shard)
-            for height, width in (scene.shape for scene in self.scenes)
+            for height, width in (part.shape for part in self.parts)
         )
 
     @property
     def pixels(self) -> int:
         """Output pixels of all the scenes."""
-        return sum(height * width for height, width in (s.shape for s in self.scenes)) * (
+        return sum(height * width for height, width in (part.shape for part in self.parts)) * (
             self.scale**2
         )
 
-    def lineage(self, scene: ReadableScene) -> Lineage:
+    @property
+    def bytes(self) -> int:
+        """Bytes of the output before compression, the mask included."""
+        return sum(
+            (self.recipe.bands * part.scene.dtype.itemsize + 1)
+            * (part.shape[0] * part.shape[1] * self.scale**2)
+            for part in self.parts
+        )
+
+    def lineage(self, part: ScenePart) -> Lineage:
         """Return what decides the pixels of a scene's output."""
+        window = {} if part.is_whole else {"window": list(astuple(part.window))}
         return {
             "kind": "upscale",
-            "scene": scene.name,
-            "input": scene.fingerprint(),
-            "model": self.model.sha256,
-            "scale": self.scale,
-            "halo": self.halo,
-            "engine": self.engine,
-            "version": __version__,
+            "scene": part.name,
+            "input": part.input_identity(),
+            "bands": list(part.scene.numbers),
+            **window,
+            **self.recipe.lineage(),
         }
 
 
@@ -77,26 +201,87 @@ def plan_upscale(
     model: "str | PathLike[str] | keras.Model | ModelFile",
     engine: str = "auto",
     *,
+    value_range: "Range | Literal['auto'] | None" = None,
+    bands: Sequence[int] | None = None,
+    other_bands: str | None = None,
+    bbox: Box | None = None,
+    window: Window | None = None,
+    shard: int | None = None,
     allow_partial: bool = False,
 ) -> UpscalePlan:
     """Check the arguments of an upscaling and say what it will do.
 
+    Parameters are those of :func:`srsat_dask.upscale_store`.
+
     Raises
     ------
     InputError
-        The input, the model or the engine cannot be used, or an image is smaller than the halo.
+        The input, the model, the engine or a setting cannot be used, or an image is smaller than
+        the halo.
     StoreError
         A scene of a mosaic store that is not done, unless ``allow_partial``.
     """
-    resolved = resolve_engine(engine)
-    file = ModelFile.open(model)
-    scenes = tuple(open_inputs(source))
-    for scene in scenes:
-        check_finished(scene, allow_partial=allow_partial)
-        height, width = scene.shape
-        if min(height, width) < file.spec.halo:
+    check_other_bands(other_bands)
+    chosen = Bands(None if bands is None else tuple(bands), others=other_bands is not None)
+    scenes = open_inputs(source, bands=chosen, dtypes=DTYPES)
+    kinds = {(scene.dtype, len(scene.numbers)) for scene in scenes}
+    if len(kinds) > 1:
+        names = ", ".join(f"{s.name} ({s.dtype}, {len(s.numbers)} bands)" for s in scenes)
+        raise InputError(f"scenes of different types or bands: give one as {source}/SCENE: {names}")
+    dtype, count = kinds.pop()
+    fixed = None if isinstance(value_range, str) else value_range
+    recipe = make_recipe(model, dtype, count, engine=engine, value_range=fixed)
+    parts = _parts(scenes, bbox, window)
+    for part in parts:
+        check_finished(part.scene, allow_partial=allow_partial)
+        height, width = part.scene.shape
+        if min(height, width) < recipe.halo:
             raise InputError(
-                f"{scene.name} has {height} × {width} px, fewer than the model's halo of"
-                f" {file.spec.halo} px: give a larger image"
+                f"{part.name} has {height} × {width} px, fewer than the model's halo of"
+                f" {recipe.halo} px: give a larger image"
             )
-    return UpscalePlan(scenes, file, resolved)
+    if isinstance(value_range, str):
+        recipe = replace(recipe, value_range=scene_range(scenes, value_range))
+    return UpscalePlan(parts, recipe, _shard_side(recipe.scale, shard))
+
+
+def _parts(
+    scenes: Sequence[ReadableScene], bbox: Box | None, window: Window | None
+) -> tuple[ScenePart, ...]:
+    whole = [Window(0, scene.shape[0], 0, scene.shape[1]) for scene in scenes]
+    if window is None and bbox is None:
+        return tuple(ScenePart(*pair) for pair in zip(scenes, whole, strict=True))
+    if window is not None:
+        if bbox is not None:
+            raise InputError("a box and a window: give one of them")
+        return (_part_of(scenes, window),)
+    box = check_box(cast("Box", bbox))
+    found = [(scene, scene.georeference.window(box)) for scene in scenes]
+    parts = tuple(ScenePart(scene, under) for scene, under in found if under is not None)
+    if not parts:
+        raise BoundsError(f"box {box} (W S E N, degrees) touches no pixel of the input")
+    return parts
+
+
+def _part_of(scenes: Sequence[ReadableScene], window: Window) -> ScenePart:
+    if len(scenes) > 1:
+        names = ", ".join(scene.name for scene in scenes)
+        raise InputError(f"a window is of one scene, give STORE/SCENE: {names}")
+    height, width = scenes[0].shape
+    if not (0 <= window.y0 < window.y1 <= height and 0 <= window.x0 < window.x1 <= width):
+        raise BoundsError(
+            f"window of rows {window.y0} to {window.y1} and columns {window.x0} to {window.x1} is"
+            f" empty or leaves {scenes[0].name} of {height} × {width} px"
+        )
+    return ScenePart(scenes[0], window)
+
+
+def _shard_side(scale: int, shard: int | None) -> int:
+    if shard is None:
+        return shard_side(scale)
+    step = lcm(CHUNK, scale)
+    if shard < step or shard % step:
+        raise BoundsError(
+            f"a shard of {shard} px will not do at ×{scale}: give a multiple of {step}"
+        )
+    return shard

@@ -1,35 +1,44 @@
 """The task of one output shard: read its window and a margin, upscale, write; runs on a worker."""
 
-import numpy as np
-import numpy.typing as npt
+from typing import Any, cast
 
-from srsat_dask.model.engines import get_upscaler
-from srsat_dask.model.file import ModelFile
-from srsat_dask.model.inference import upscale_window
-from srsat_dask.mosaic.inputs import ReadableScene, read_mirrored
+import numpy as np
+import zarr
+
 from srsat_dask.mosaic.ledger import write_shard
 from srsat_dask.mosaic.store import StoreScene
 from srsat_dask.mosaic.windows import Window
-from srsat_dask.runtime.clusters import threads_here
+from srsat_dask.upscaling.plan import ScenePart
+from srsat_dask.upscaling.recipe import Recipe
 
 
-def upscale_shard(
-    shared: tuple[ModelFile, str], scene: ReadableScene, finer: StoreScene, window: Window
-) -> int:
-    """Make one shard of the output; runs on a worker.
+def upscale_shard(recipe: Recipe, part: ScenePart, finer: StoreScene, window: Window) -> int:
+    """Make one shard of the output.
 
     Returns
     -------
     int
         Pixels written.
     """
-    file, engine = shared
-    scale, margin = file.spec.scale, 2 * file.spec.halo
-    image, valid = read_mirrored(scene, window.coarsened(scale), margin)
-    height, width = window.shape
-    pixels = np.zeros((file.spec.bands, height, width), dtype=np.uint8)
-    mask: npt.NDArray[np.uint8] | None = None
-    if valid[margin:-margin, margin:-margin].any():
-        pixels, mask = upscale_window(image, valid, get_upscaler(file, engine, threads_here()))
-    write_shard(finer, window, pixels, np.zeros_like(pixels[0]) if mask is None else mask)
-    return height * width
+    coarse = window.coarsened(recipe.scale)
+    # Before the pixels: an input that changes meanwhile then has another digest in the next run.
+    seen = part.input_digest(coarse, recipe.margin)
+    image, valid = part.read(coarse, recipe.margin)
+    pixels, mask = recipe.apply(image, valid)
+    keep_input_digest(finer, window, seen)
+    write_shard(finer, window, pixels, mask)
+    return int(mask.size)
+
+
+def keep_input_digest(finer: StoreScene, window: Window, seen: bytes) -> None:
+    """Write what a shard is made from into its ledger, ahead of its pixels.
+
+    The shard is pending in between, so a run cut short leaves no shard with another's digest.
+    """
+    row, column = window.y0 // finer.shard, window.x0 // finer.shard
+    group = finer.group("r+")
+    digests = cast("zarr.Array[Any]", group["shard_digest"])
+    if np.any(digests[row, column]):
+        digests[row, column] = 0
+    inputs = cast("zarr.Array[Any]", group["input_digest"])
+    inputs[row, column] = np.frombuffer(seen, dtype=np.uint8)

@@ -2,30 +2,38 @@
 
 A task reads the window of its shard and a margin from the input, runs the engine and writes the
 shard and its ledger entry. A shard without a single valid pixel needs no engine. Running it again
-does what is missing; an output made from other inputs, weights or settings is refused.
+does what is missing, and what was made from shards of a mosaic that have changed since; an output
+made from other inputs, weights or settings is refused.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from srsat_dask.errors import InputError, StoreError
-from srsat_dask.model.file import ModelFile
-from srsat_dask.mosaic.inputs import ReadableScene
-from srsat_dask.mosaic.ledger import done_shards
+from srsat_dask.mosaic.grid import Box
+from srsat_dask.mosaic.inputs import MosaicScene
+from srsat_dask.mosaic.ledger import written_shards
 from srsat_dask.mosaic.store import StoreScene, create_scene, scenes_of
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime.clusters import current_client
 from srsat_dask.runtime.progress import track
-from srsat_dask.runtime.runner import ShardKey, run_shards
-from srsat_dask.upscaling.plan import UpscalePlan, plan_upscale
+from srsat_dask.runtime.runner import run_shards
+from srsat_dask.upscaling.plan import ScenePart, UpscalePlan, plan_upscale
+from srsat_dask.upscaling.recipe import Range
 from srsat_dask.upscaling.shard import upscale_shard
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import keras
+
+    from srsat_dask.model.file import ModelFile
 
 
 @dataclass
@@ -52,6 +60,12 @@ def upscale_store(
     model: "str | PathLike[str] | keras.Model | ModelFile" = "srcnn-x4",
     *,
     engine: str = "auto",
+    value_range: "Range | Literal['auto'] | None" = None,
+    bands: Sequence[int] | None = None,
+    other_bands: str | None = None,
+    bbox: Box | None = None,
+    window: Window | None = None,
+    shard: int | None = None,
     allow_partial: bool = False,
     progress: bool = True,
 ) -> UpscaleReport:
@@ -60,13 +74,29 @@ def upscale_store(
     Parameters
     ----------
     source : str or Path
-        A mosaic store, ``STORE/SCENE``, or a raster of three uint8 bands with a CRS.
+        A mosaic store, ``STORE/SCENE``, or a raster with a CRS; uint8, uint16 or float.
     output : str or Path
-        The store to make, or to go on with.
+        The store to make, or to go on with. Its pixels are of the input's type.
     model : str, path, keras.Model or ModelFile
         A ``.keras`` file, the name of a bundled model, or what :func:`srsat_dask.train` returned.
     engine : {"auto", "openvino", "keras"}
         What computes the network.
+    value_range : tuple of float or "auto", optional
+        Values for black and white, by default those of the integer type, and 0 and 1 for floats;
+        ``"auto"`` takes robust quantiles of the whole input. Recorded, and the same for every
+        shard. What lies beyond is not clipped.
+    bands : sequence of int, optional
+        Numbers, from 1, of red, green and blue, or of one band, which the model then sees as grey;
+        by default the first three, or the only one.
+    other_bands : {"bicubic"}, optional
+        What to do with the other bands; by default they are left out.
+    bbox : tuple of float, optional
+        West, south, east, north in degrees (EPSG:4326): upscale this part only, snapped outward to
+        whole input pixels. It equals the same part of the whole, bit for bit.
+    window : Window, optional
+        The part in input pixels: rows ``y0 <= y < y1`` and columns ``x0 <= x < x1``.
+    shard : int, optional
+        Side of an output shard in pixels, by default 2048 (1536 at ×3): what a task holds.
     allow_partial : bool
         Take scenes with shards that are not done too; what is missing there stays missing.
     progress : bool
@@ -87,30 +117,49 @@ def upscale_store(
     ShardError
         A task failed; run it again to go on from there.
     """
+    plan = plan_upscale(
+        source,
+        model,
+        engine,
+        value_range=value_range,
+        bands=bands,
+        other_bands=other_bands,
+        bbox=bbox,
+        window=window,
+        shard=shard,
+        allow_partial=allow_partial,
+    )
+    return run_upscale(plan, output, progress=progress)
+
+
+def run_upscale(plan: UpscalePlan, output: "str | Path", *, progress: bool = True) -> UpscaleReport:
+    """Do what a plan says, on the current Dask client.
+
+    Raises
+    ------
+    StoreError
+        The output holds something else, or was made from other inputs, weights or settings.
+    ShardError
+        A task failed; run it again to go on from there.
+    """
     start = time.monotonic()
-    plan = plan_upscale(source, model, engine, allow_partial=allow_partial)
-    if Path(source).resolve() == Path(output).resolve():
-        raise InputError(f"{output} is the input itself: give another path for the output")
     _refuse_others(output, plan)
-    report = UpscaleReport(str(output), [scene.name for scene in plan.scenes], plan.shards)
-    shards: list[tuple[ShardKey, tuple[ReadableScene, StoreScene, Window]]] = []
-    for scene in plan.scenes:
-        finer = create_scene(
-            output,
-            scene.name,
-            georeference=scene.georeference.finer(plan.scale),
-            lineage=plan.lineage(scene),
-            shard=plan.shard,
-        )
-        done = done_shards(finer)
-        shards += [
-            ((scene.name, *index), (scene, finer, window))
-            for index, window in finer.shards()
-            if not done[index]
-        ]
-    with current_client() as client, track("upscale", len(shards), shown=progress) as bar:
+    report = UpscaleReport(str(output), [part.name for part in plan.parts], plan.shards)
+    todo = [
+        (part, finer, shards_to_do(plan, part, finer))
+        for part, finer in ((part, _finer(plan, part, output)) for part in plan.parts)
+    ]
+    report.shards = sum(missing.size for *_, missing in todo)
+    count = sum(int(missing.sum()) for *_, missing in todo)
+    shards = (
+        ((part.name, *index), (part, finer, under))
+        for part, finer, missing in todo
+        for index, under in finer.shards()
+        if missing[index]
+    )
+    with current_client() as client, track("upscale", count, shown=progress) as bar:
         for _, pixels in run_shards(
-            client, upscale_shard, shards, prefix="upscale-shard", shared=(plan.model, plan.engine)
+            client, upscale_shard, shards, prefix="upscale-shard", shared=plan.recipe
         ):
             report.computed += 1
             report.pixels += pixels
@@ -119,12 +168,41 @@ def upscale_store(
     return report
 
 
+def shards_to_do(plan: UpscalePlan, part: ScenePart, finer: StoreScene) -> npt.NDArray[np.bool_]:
+    """Return which shards are missing, or made from input that has changed, (shard_y, shard_x)."""
+    wanted = part.input_digests(finer.shard // plan.scale, plan.recipe.margin)
+    done = written_shards(finer)
+    if not done.any():
+        return ~done
+    kept = np.asarray(finer.array("input_digest")[:])
+    missing: npt.NDArray[np.bool_] = ~done | (kept != wanted).any(axis=-1)
+    return missing
+
+
+def _finer(plan: UpscalePlan, part: ScenePart, output: "str | Path") -> StoreScene:
+    """Make the template of a part's output, or take it up again."""
+    return create_scene(
+        output,
+        part.name,
+        georeference=part.georeference.finer(plan.scale),
+        lineage=plan.lineage(part),
+        bands=plan.recipe.bands,
+        dtype=part.scene.dtype,
+        shard=plan.shard,
+        from_shards=True,
+    )
+
+
 def _refuse_others(output: "str | Path", plan: UpscalePlan) -> None:
     """Refuse an output with scenes that this plan does not make: they would be mixed."""
     place = Path(output)
     if not (place.is_dir() and any(place.iterdir())):
         return
-    names = {scene.name for scene in plan.scenes}
+    for part in plan.parts:
+        scene = part.scene
+        if isinstance(scene, MosaicScene) and Path(scene.store).resolve() == place.resolve():
+            raise InputError(f"{output} is the input itself: give another path for the output")
+    names = {part.name for part in plan.parts}
     others = [
         scene.name
         for scene in scenes_of(place)

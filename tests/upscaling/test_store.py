@@ -18,10 +18,17 @@ from srsat_dask.model.engines import get_upscaler
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_image
 from srsat_dask.mosaic.inputs import MosaicScene
-from srsat_dask.mosaic.ledger import TileState, done_shards, torn_shards, write_shard
+from srsat_dask.mosaic.ledger import (
+    TileState,
+    done_shards,
+    forget_shards,
+    torn_shards,
+    write_shard,
+)
 from srsat_dask.mosaic.store import open_mosaic, scenes_of
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime.clusters import connect
+from srsat_dask.upscaling import recipe
 from srsat_dask.upscaling import shard as module
 from srsat_dask.upscaling.lazy import upscale
 from srsat_dask.upscaling.plan import plan_upscale
@@ -40,6 +47,22 @@ def files(make_model: MakeModel) -> dict[int, ModelFile]:
 def executing(dask_worker: Worker) -> int:
     """Return how many tasks a worker runs, cancelled ones included."""
     return len(dask_worker.state.executing)
+
+
+def write_raster(path: Path, image: np.ndarray, **options: Any) -> None:
+    """Write a GeoTIFF of an image (band, y, x) of any type."""
+    profile = {
+        "driver": "GTiff",
+        "count": image.shape[0],
+        "height": image.shape[1],
+        "width": image.shape[2],
+        "dtype": image.dtype,
+        "crs": "EPSG:32654",
+        "transform": Affine(2, 0, 5e5, 0, -2, 4e6),
+        **options,
+    }
+    with rasterio.open(path, "w", **profile) as raster:
+        raster.write(image)
 
 
 def whole(scene: MosaicScene, file: ModelFile) -> np.ndarray:
@@ -132,24 +155,77 @@ def test_run_cut_short_is_taken_up_again(
     np.testing.assert_array_equal(scenes_of(output)[0].array("image")[:], whole(scene, files[4]))
 
 
-def test_other_weights_or_other_pixels_are_refused(
-    make_scene: MakeScene,
-    make_model: MakeModel,
-    files: dict[int, ModelFile],
-    client: Client,
-    tmp_path: Path,
+def test_other_weights_settings_or_rasters_are_refused(
+    make_model: MakeModel, files: dict[int, ModelFile], client: Client, tmp_path: Path
 ) -> None:
     """An output of other inputs is never mixed with; the message says what differs."""
-    scene, output = make_scene(rows=2, columns=2), tmp_path / "sr.zarr"
-    upscale_store(scene.store, output, files[4], progress=False)
-    other = make_model(4, seed=1, filters=(8, 8))
-    with pytest.raises(StoreError, match=r"made from other inputs .*model was"):
-        upscale_store(scene.store, output, other, progress=False)
-    image, valid = scene.read(Window(0, 512, 0, 512))
+    raster, output = tmp_path / "in.tif", tmp_path / "sr.zarr"
+    image = np.random.default_rng(0).integers(0, 256, (3, 40, 50), dtype=np.uint8)
+    write_raster(raster, image)
+    upscale_store(raster, output, files[4], progress=False)
+    for said, model, settings in (
+        ("model was", make_model(4, seed=1, filters=(8, 8)), {}),
+        ("range was", files[4], {"value_range": (0, 200)}),
+        ("bands was", files[4], {"bands": (3, 2, 1)}),
+        ("window was None", files[4], {"window": Window(0, 40, 0, 50 - 1)}),
+    ):
+        with pytest.raises(StoreError, match=rf"made from other inputs .*{said}"):
+            upscale_store(raster, output, model, progress=False, **settings)
     image[0, 0, 0] ^= 1
-    write_shard(scene, Window(0, 512, 0, 512), image, valid.astype(np.uint8))
+    write_raster(raster, image)
     with pytest.raises(StoreError, match=r"made from other inputs .*input was"):
-        upscale_store(scene.store, output, files[4], progress=False)
+        upscale_store(raster, output, files[4], progress=False)
+
+
+def test_only_what_a_changed_input_touches_is_made_again(
+    make_scene: MakeScene, files: dict[int, ModelFile], client: Client, tmp_path: Path
+) -> None:
+    """After one input shard of 9 changed, its output and its neighbours' are redone, no other.
+
+    An output shard of 1024 px at ×2 lies on one input shard of 512 px, and its margin reaches into
+    the eight around it.
+    """
+    scene, output = make_scene(rows=6, columns=6), tmp_path / "sr.zarr"
+    upscale_store(scene.store, output, files[2], shard=1024, progress=False)
+    (finer,) = scenes_of(output)
+    made: list[Window] = []
+
+    def redone(finer: Any, window: Window, *rest: Any) -> None:
+        made.append(window)
+        write_shard(finer, window, *rest)
+
+    changed = Window(0, 512, 0, 512)
+    image, valid = scene.read(changed)
+    image[:, :, 300:] = 255 - image[:, :, 300:]
+    write_shard(scene, changed, image, valid.astype(np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write_shard", redone)
+        report = upscale_store(scene.store, output, files[2], progress=False)
+    assert report.computed == 4
+    assert {(at.y0, at.x0) for at in made} == {(0, 0), (0, 1024), (1024, 0), (1024, 1024)}
+    fresh = tmp_path / "fresh.zarr"
+    upscale_store(scene.store, fresh, files[2], shard=1024, progress=False)
+    for name in ("image", "valid", "shard_digest", "input_digest"):
+        np.testing.assert_array_equal(
+            np.asarray(finer.array(name)[:]), np.asarray(scenes_of(fresh)[0].array(name)[:])
+        )
+
+
+def test_torn_shard_is_found_and_made_again(
+    make_scene: MakeScene, files: dict[int, ModelFile], client: Client, tmp_path: Path
+) -> None:
+    """A byte flipped in a shard's file is seen by its digest; forgotten, it alone is redone."""
+    scene, output = make_scene(), tmp_path / "sr.zarr"
+    upscale_store(scene.store, output, files[2], shard=512, progress=False)
+    (finer,) = scenes_of(output)
+    file = output / "scene" / "image" / "c" / "0" / "1" / "2"
+    kept = file.read_bytes()
+    file.write_bytes(kept[:5000] + bytes([kept[5000] ^ 1]) + kept[5001:])
+    assert torn_shards(finer) == [(1, 2)]
+    forget_shards(finer, [(1, 2)])
+    assert upscale_store(scene.store, output, files[2], progress=False).computed == 1
+    assert torn_shards(finer) == []
+    assert file.read_bytes() == kept
 
 
 def test_engine_is_chosen_once_and_kept_in_the_lineage(
@@ -166,13 +242,13 @@ def test_engine_is_chosen_once_and_kept_in_the_lineage(
         asked.append(engine)
         return get_upscaler(file, engine, threads)
 
-    monkeypatch.setattr(module, "get_upscaler", recorded)
+    monkeypatch.setattr(recipe, "get_upscaler", recorded)
     monkeypatch.setattr(engines, "gpu_usable", lambda: False)
     upscale_store(scene.store, output, files[2], progress=False)
     assert asked == ["openvino"]
     assert scenes_of(output)[0].lineage["engine"] == "openvino"
     monkeypatch.setattr(engines, "gpu_usable", lambda: True)
-    assert plan_upscale(scene.store, files[2]).engine == "keras"
+    assert plan_upscale(scene.store, files[2]).recipe.engine == "keras"
     with pytest.raises(StoreError, match="engine was 'openvino', is now 'keras'"):
         upscale_store(scene.store, output, files[2], progress=False)
 
@@ -226,7 +302,7 @@ def test_empty_shards_need_no_engine(
     def no_engine(*_: object) -> None:
         raise AssertionError("an engine was asked for")
 
-    monkeypatch.setattr(module, "get_upscaler", no_engine)
+    monkeypatch.setattr(recipe, "get_upscaler", no_engine)
     report = upscale_store(scene.store, tmp_path / "sr.zarr", files[4], progress=False)
     assert report.computed == 1
     assert done_shards(scenes_of(tmp_path / "sr.zarr")[0]).all()
@@ -239,19 +315,7 @@ def test_raster_is_upscaled_as_it_lies(
     turned = Affine.translation(5e5, 4e6) @ Affine.rotation(9) @ Affine.scale(2, -2)
     image = rng.integers(1, 256, (3, 90, 70), dtype=np.uint8)
     image[:, 20:30, 10:60] = 0
-    with rasterio.open(
-        tmp_path / "in.tif",
-        "w",
-        driver="GTiff",
-        count=3,
-        height=90,
-        width=70,
-        dtype="uint8",
-        crs="EPSG:32654",
-        transform=turned,
-        nodata=0,
-    ) as raster:
-        raster.write(image)
+    write_raster(tmp_path / "in.tif", image, transform=turned, nodata=0)
     upscale_store(tmp_path / "in.tif", tmp_path / "sr.zarr", files[3], progress=False)
     finer = scenes_of(tmp_path / "sr.zarr")[0]
     assert finer.name == "in"
@@ -293,17 +357,6 @@ def test_plan_says_what_will_be_done_and_checks_first(
         plan_upscale(scene.store, files[4], "abacus")
     with pytest.raises(InputError, match="is the input itself"):
         upscale_store(scene.store, scene.store, files[4])
-    with rasterio.open(
-        tmp_path / "tiny.tif",
-        "w",
-        driver="GTiff",
-        count=3,
-        height=2,
-        width=9,
-        dtype="uint8",
-        crs="EPSG:32654",
-        transform=Affine(1, 0, 5e5, 0, -1, 4e6),
-    ) as raster:
-        raster.write(np.zeros((3, 2, 9), np.uint8))
+    write_raster(tmp_path / "tiny.tif", np.zeros((3, 2, 9), np.uint8))
     with pytest.raises(InputError, match="2 × 9 px, fewer than the model's halo of 3 px"):
         plan_upscale(tmp_path / "tiny.tif", files[4])
