@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -30,10 +31,11 @@ from srsat_dask.training.patches import (
     PatchShape,
     Place,
     cut,
-    training_corners,
+    recoloured,
     turned,
     validation_corners,
 )
+from srsat_dask.training.prepared import CACHE, Prepared
 
 PREFIX = "patch-batch"
 """Name of the feed's tasks in the dashboard."""
@@ -41,8 +43,11 @@ PREFIX = "patch-batch"
 MIXED = 4
 """Tasks whose patches are mixed in a pool."""
 
-POOL_PIXELS = 2 * 2**20
-"""HR pixels of a pool: four seconds of training on two cores, 8 MB."""
+POOL_PIXELS = 8 * 2**20
+"""HR pixels of a pool: 20 seconds of training on two cores, 35 MB."""
+
+MOST_AHEAD = 4
+"""Most pools in flight, however many workers there are."""
 
 VALIDATION_PATCHES = 64
 """Most patches that are validated on."""
@@ -73,6 +78,8 @@ class ShardSource:
 
     pieces: tuple[Piece, ...]
     """At least one."""
+    token: str
+    """What tells it from every other, under which workers keep it ready."""
 
     @property
     def weight(self) -> float:
@@ -117,9 +124,8 @@ def shard_sources(
     # Folders are sorted by class: in their order a task would read images of one kind.
     order = np.random.default_rng((len(pieces), seed)).permutation(len(pieces))
     small = [pieces[n] for n in order if _pixels(pieces[n]) <= SHARD**2 // 2]
-    return [ShardSource((piece,)) for piece in pieces if _pixels(piece) > SHARD**2 // 2] + [
-        ShardSource(group) for group in _together(small)
-    ]
+    large = [(piece,) for piece in pieces if _pixels(piece) > SHARD**2 // 2]
+    return [ShardSource(group, uuid.uuid4().hex) for group in [*large, *_together(small)]]
 
 
 def draw_training(
@@ -141,16 +147,13 @@ def draw_training(
     rng = np.random.default_rng(seed)
     shares = rng.multinomial(patches, [piece.weight / source.weight for piece in source.pieces])
     drawn = []
-    for piece, share in zip(source.pieces, shares, strict=True):
-        if not share:
-            continue
-        image, valid = _read(piece)
-        held = piece.split.mask(piece.window, Part.VALIDATION, Part.TEST)
-        corners = training_corners(valid, held, _origin(piece), shape)
-        # Without a corner to draw from, the empty array of corners stands for itself.
-        chosen = corners[rng.integers(len(corners), size=share)] if len(corners) else corners
-        drawn.append(cut(image, valid, chosen, shape, _origin(piece)))
-    return turned(Patches.joined(drawn), rng)
+    for n, (piece, share) in enumerate(zip(source.pieces, shares, strict=True)):
+        if share:
+            prepare = partial(_prepared, piece, shape)
+            prepared = CACHE.get((source.token, n, shape), prepare)
+            drawn.append(prepared.draw(int(share), shape, rng))
+    found = turned(Patches.joined(drawn), rng)
+    return recoloured(found, rng) if shape.recoloured else found
 
 
 def draw_validation(
@@ -220,7 +223,9 @@ def training_batches(
     seed: int,
     start: Place = Place(),  # noqa: B008 - frozen
 ) -> Generator[Patches]:
-    """Yield batches without end, while the next pool is being drawn.
+    """Yield batches without end, while the next pools are being drawn.
+
+    One pool is in flight, or so many that each worker thread has a task, up to `MOST_AHEAD`.
 
     What is left of a pool after its last whole batch is dropped. So a batch hangs on its own pool
     only, and a training that goes on draws none of those before it.
@@ -284,9 +289,11 @@ def training_batches(
     scenes: dict[str, None] = {}
     empty: set[int] = set()
     try:
-        submit(first)
+        ahead = min(max(threads_of(client) // MIXED, 1), MOST_AHEAD)
+        for number in range(first, first + ahead):
+            submit(number)
         for number in count(first):
-            submit(number + 1)
+            submit(number + ahead)
             for future, source in pools.popleft():
                 drawn = _result(future, source)
                 # So many tasks in a row hold a whole sweep, wherever it starts.
@@ -309,9 +316,13 @@ def training_batches(
 
 
 def validation_patches(
-    client: Client, sources: Sequence[ShardSource], shape: PatchShape, seed: int
+    client: Client,
+    sources: Sequence[ShardSource],
+    shape: PatchShape,
+    seed: int,
+    most: int = VALIDATION_PATCHES,
 ) -> Patches:
-    """Return the fixed patches to validate on, from `sources` of `Part.VALIDATION`.
+    """Return at most so many fixed patches to validate on, of sources of `Part.VALIDATION`.
 
     Shards are read in an order set by the seed until there are enough patches.
 
@@ -323,7 +334,7 @@ def validation_patches(
         A task failed for good.
     """
     order = np.random.default_rng((VALIDATION, seed)).permutation(len(sources))
-    quota = max(-(-VALIDATION_PATCHES // max(len(sources), 1)), MIXED)
+    quota = max(-(-most // max(len(sources), 1)), MIXED)
     run = uuid.uuid4().hex
     found: list[Patches] = []
     step = threads_of(client)
@@ -344,14 +355,14 @@ def validation_patches(
             for place, shard in enumerate(order[start : start + step])
         ]
         found += [_result(future, source) for future, source in tasks]
-        if sum(len(patches) for patches in found) >= VALIDATION_PATCHES:
+        if sum(len(patches) for patches in found) >= most:
             break
     if not sum(len(patches) for patches in found):
         raise InputError(
             f"no validation patch of {shape.size} px (and {shape.context} px of context around"
             " it) fits in the held-out tiles: harvest a larger area, or train on several scenes"
         )
-    return Patches.joined(found).take(slice(VALIDATION_PATCHES))
+    return Patches.joined(found).take(slice(most))
 
 
 def _windows(scene: ReadableScene) -> Iterator[tuple[tuple[int, int], Window]]:
@@ -377,6 +388,12 @@ def _together(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, ...]]:
 
 def _origin(piece: Piece) -> tuple[int, int]:
     return piece.window.y0, piece.window.x0
+
+
+def _prepared(piece: Piece, shape: PatchShape) -> Prepared:
+    image, valid = _read(piece)
+    held = piece.split.mask(piece.window, Part.VALIDATION, Part.TEST)
+    return Prepared.of(image, valid, held, _origin(piece), shape)
 
 
 def _read(piece: Piece) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

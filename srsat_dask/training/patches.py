@@ -7,7 +7,7 @@ included, is held out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from srsat_dask.model.nodata import fill_nodata
 
 VALID_FRACTION = 0.99
 """A patch is taken if more than this share of its pixels is valid, as in the article."""
+
+LEAST_CONTRAST = 0.6
+"""Least share of its contrast that a recoloured patch keeps."""
 
 Corners = npt.NDArray[np.intp]
 """Upper left corners of patches in pixels of a window, (n, 2): row, column."""
@@ -36,6 +39,8 @@ class PatchShape:
     """Whether a patch is stretched to its own contrast before it is degraded."""
     degradation: Degradation = BICUBIC
     """How the input is made of the target and its context."""
+    recoloured: bool = False
+    """Whether training patches change their colours at random."""
 
     @property
     def context(self) -> int:
@@ -151,12 +156,43 @@ def validation_corners(
     return np.array(packed, dtype=np.intp).reshape(-1, 2)
 
 
+def degraded(
+    image: npt.NDArray[np.uint8], origin: tuple[int, int], shape: PatchShape
+) -> npt.NDArray[np.uint8]:
+    """Degrade a window at once, to cut many inputs out of.
+
+    Parameters
+    ----------
+    image : uint8 (bands, y, x)
+        Pixels of the window; what lies under nodata is degraded like any other.
+    origin : tuple of int
+        Row and column of the window in its scene, in pixels.
+    shape : PatchShape
+        How it is degraded.
+
+    Returns
+    -------
+    uint8 (y, x, bands)
+        From the first whole LR pixel of the scene's grid on. Those within a margin of the window's
+        edge are not exact, and no patch sees them.
+    """
+    scale = shape.scale
+    rows, columns = (
+        slice(-start % scale, -start % scale + (size - -start % scale) // scale * scale)
+        for start, size in zip(origin, image.shape[1:], strict=True)
+    )
+    pixels = np.ascontiguousarray(image[:, rows, columns].transpose(1, 2, 0))
+    place = (-(-origin[0] // scale), -(-origin[1] // scale))
+    return shape.degradation.apply(pixels, scale, place)
+
+
 def cut(
     image: npt.NDArray[np.uint8],
     valid: npt.NDArray[np.bool_],
     corners: Corners,
     shape: PatchShape,
     origin: tuple[int, int] = (0, 0),
+    coarse: npt.NDArray[np.uint8] | None = None,
 ) -> Patches:
     """Cut patches out of a window and make their inputs.
 
@@ -175,6 +211,9 @@ def cut(
         Size and context of a patch, and how it is degraded.
     origin : tuple of int
         Row and column of the window in its scene, in pixels: noise belongs to the place.
+    coarse : uint8 (y, x, bands), optional
+        The window as `degraded` makes it, for the inputs of patches that see no missing pixel; the
+        others are degraded by themselves.
 
     Returns
     -------
@@ -187,21 +226,26 @@ def cut(
         np.empty((len(corners), shape.size, shape.size), np.uint8),
     )
     context, scale = shape.context, shape.scale
-    core = slice(context, context + shape.size)
     border = context // scale - shape.halo
     inner = slice(border, border + shape.side)
     for n, (row, column) in enumerate(corners):
+        core = (slice(row, row + shape.size), slice(column, column + shape.size))
+        patches.weight[n] = valid[core]
+        patches.hr[n] = image[:, *core].transpose(1, 2, 0)
+        patches.hr[n] *= patches.weight[n][..., None]
         wide = (
             slice(row - context, row + shape.size + context),
             slice(column - context, column + shape.size + context),
         )
         present = valid[wide]
+        if coarse is not None and present.all():
+            y, x = row // scale - shape.halo, column // scale - shape.halo
+            patches.lr[n] = coarse[y : y + shape.side, x : x + shape.side]
+            continue
         pixels = np.ascontiguousarray(image[:, *wide].transpose(1, 2, 0))
         if not present.all():
             filled = fill_nodata(pixels.astype(np.float32), present, reach=context)
             pixels = np.rint(filled).astype(np.uint8)
-        patches.weight[n] = present[core, core]
-        patches.hr[n] = pixels[core, core] * patches.weight[n][..., None]
         source = stretch(pixels) if shape.contrast_stretch else pixels
         place = (
             (origin[0] + int(row) - context) // scale,
@@ -224,6 +268,24 @@ def turned(patches: Patches, rng: np.random.Generator) -> Patches:
         return result
 
     return Patches(turn(patches.lr), turn(patches.hr), turn(patches.weight))
+
+
+def recoloured(patches: Patches, rng: np.random.Generator) -> Patches:
+    """Exchange each patch's bands and lower its contrast at random, as a copy.
+
+    Input and target change alike by a linear map, which upsampling and convolutions commute with
+    but for rounding; no value leaves 0 to 255, so nothing is clipped.
+    """
+    lr, hr = patches.lr.copy(), patches.hr.copy()
+    values = np.arange(256)
+    for n in range(len(patches)):
+        bands = rng.permutation(lr.shape[-1])
+        contrast = rng.uniform(LEAST_CONTRAST, 1.0)
+        table = np.rint(contrast * values + rng.uniform(0, 255 * (1 - contrast)))
+        table = table.astype(np.uint8)
+        lr[n] = table[patches.lr[n][..., bands]]
+        hr[n] = table[patches.hr[n][..., bands]] * patches.weight[n][..., None]
+    return replace(patches, lr=lr, hr=hr)
 
 
 def _corners(

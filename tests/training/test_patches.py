@@ -1,5 +1,7 @@
 """Patches: where they lie, and what is cut there, against plain loops and whole images."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,10 +12,13 @@ from srsat_dask.training.patches import (
     Patches,
     PatchShape,
     cut,
+    degraded,
+    recoloured,
     training_corners,
     turned,
     validation_corners,
 )
+from srsat_dask.training.prepared import Cache, Prepared
 from tests.conftest import texture
 
 
@@ -98,6 +103,59 @@ def test_inputs_are_those_of_the_whole_scene(scale, how, rng):
     assert patches.weight.all()
 
 
+@pytest.mark.parametrize("degradation", ["bicubic", "area", "mtf:0.25+noise:2"])
+def test_a_window_degraded_at_once_gives_the_same_inputs(degradation, rng):
+    """Inputs cut out of a degraded window, wherever it lies, are those of patches by themselves."""
+    image = texture(190, 203)
+    valid = rng.random(image.shape[1:]) > 0.0005
+    shape = PatchShape(4, 32, 3, degradation=Degradation.of(degradation))
+    origin = (333, 1001)
+    corners = training_corners(valid, ~valid, origin, shape)
+    corners = corners[rng.integers(len(corners), size=30)]
+    alone = cut(image, valid, corners, shape, origin)
+    together = cut(image, valid, corners, shape, origin, degraded(image, origin, shape))
+    np.testing.assert_array_equal(alone.lr, together.lr)
+    np.testing.assert_array_equal(alone.hr, together.hr)
+
+
+def test_held_out_pixels_never_fill_a_hole(rng):
+    """Where a pixel is missing beside a held-out block, nothing of the block comes in."""
+    image = texture(128, 128)
+    valid = rng.random((128, 128)) > 0.004
+    held = np.zeros((128, 128), bool)
+    held[:, :30] = True
+    shape = PatchShape(4, 32, 3)
+    other = np.where(held, rng.integers(256, size=image.shape), image).astype(np.uint8)
+    one, two = (
+        Prepared.of(pixels, valid, held, (0, 0), shape).draw(50, shape, np.random.default_rng(0))
+        for pixels in (image, other)
+    )
+    assert len(one) == 50
+    np.testing.assert_array_equal(one.lr, two.lr)
+    np.testing.assert_array_equal(one.hr, two.hr)
+
+
+def test_recoloured_patches_keep_input_and_target_together(rng):
+    """Both change by one linear map a patch; bands are exchanged; nodata stays 0; none clips."""
+    hr = rng.integers(0, 256, (60, 16, 16, 3)).astype(np.uint8)
+    weight = (rng.random((60, 16, 16)) > 0.05).astype(np.uint8)
+    patches = Patches(hr[:, ::4, ::4], hr * weight[..., None], weight)
+    found = recoloured(patches, rng)
+    orders = set()
+    for n in range(60):
+        for order in permutations(range(3)):
+            old = patches.hr[n][..., order][weight[n] == 1].astype(float).ravel()
+            new = found.hr[n][weight[n] == 1].astype(float).ravel()
+            slope, offset = np.polyfit(old, new, 1)
+            if np.abs(slope * old + offset - new).max() < 1:
+                orders.add(order)
+                assert 0.58 < slope <= 1.01
+                inputs = slope * patches.lr[n][..., order].astype(float) + offset
+                assert np.abs(inputs - found.lr[n]).max() < 1.5
+    assert len(orders) == 6
+    assert not found.hr[weight == 0].any()
+
+
 def test_what_lies_under_nodata_is_never_seen(rng):
     """Other pixels under the same mask give the same inputs, targets and weights."""
     image = texture(128, 128)
@@ -135,3 +193,22 @@ def test_patches_are_turned_as_one(rng):
     np.testing.assert_array_equal(result.hr, result.lr.repeat(2, axis=1).repeat(2, axis=2))
     np.testing.assert_array_equal(result.weight, result.hr[..., 0])
     assert len(np.unique(result.lr.reshape(200, -1), axis=0)) == 8
+
+
+def test_the_cache_keeps_what_was_prepared_last():
+    """It prepares once while there is room, and the oldest goes first."""
+    made = []
+
+    def prepared(name):
+        def make():
+            made.append(name)
+            empty = np.zeros((0, 2), np.intp)
+            image = np.zeros((1, 10, 10), np.uint8)
+            return Prepared(image, np.zeros((0, 0), bool), empty, None, (0, 0))
+
+        return make
+
+    cache = Cache(250)
+    for name in "abacab":
+        cache.get(name, prepared(name))
+    assert made == ["a", "b", "c", "b"]
