@@ -19,6 +19,7 @@ from srsat_dask.harvesting.politeness import CONCURRENCY, Turnstile
 from srsat_dask.harvesting.scene import TileError
 from srsat_dask.mosaic.grid import TILE
 from srsat_dask.mosaic.ledger import Reason
+from srsat_dask.runtime import metrics
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to connect and to wait for the next bytes."""
@@ -64,6 +65,7 @@ class _PoliteRetry(Retry):
         """Count a failed request, and pass a 429 on."""
         response = kwargs.get("response")
         turnstile = _turnstile()
+        metrics.troubled("no answer" if response is None else f"status {response.status}")
         if response is not None and response.status == 429 and turnstile is not None:
             turnstile.slow_down(self.get_retry_after(response) or self.backoff_factor)
         return super().increment(*args, **kwargs)
@@ -153,6 +155,7 @@ def get(
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     wait_turn()
+    start = time.monotonic()
     failure: UnreachableError | None = None
     try:
         response = session().request(
@@ -166,13 +169,15 @@ def get(
             stream=True,
         )
         with response:
-            response._content = _bounded_body(response, url)
+            response._content = body = _bounded_body(response, url)
+        metrics.answered(time.monotonic() - start, response.status_code, len(body))
     except requests.RequestException as error:
         failure = UnreachableError(
             f"no answer from {url} ({_reason(error)}): check the address and the network"
         )
     except (HTTPError, OSError) as error:
         failure = _BrokenBodyError(f"{url} sent a broken body ({_reason(error)})")
+        metrics.troubled("cut short")
     if failure is not None:
         raise failure  # out here: chained, requests' error would carry the headers, and the token
     if response.status_code in (401, 403):
@@ -237,6 +242,7 @@ def get_tile(url: str, token: str | None, size: int = TILE) -> npt.NDArray[np.ui
             return decode_tile(response.content, size)
         except TileError as error:
             failure = error
+            metrics.troubled(Reason.text(error.reason))
     raise failure
 
 

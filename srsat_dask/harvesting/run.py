@@ -14,11 +14,13 @@ from srsat_dask.errors import InputError
 from srsat_dask.harvesting.plan import HarvestPlan, ShardPlan, plan_harvest
 from srsat_dask.harvesting.politeness import CONCURRENCY, RATE, Gate, Politeness
 from srsat_dask.harvesting.scene import Scene, TileSource
-from srsat_dask.harvesting.shard import ShardTask, TileFailed, harvest_shard
+from srsat_dask.harvesting.shard import ShardReport, ShardTask, TileFailed, harvest_shard
 from srsat_dask.harvesting.sources import open_source, scenes_named, search
 from srsat_dask.mosaic.ledger import written_shards
-from srsat_dask.mosaic.store import create_scene
+from srsat_dask.mosaic.shard_states import harvest_grid
+from srsat_dask.mosaic.store import create_scene, find_scene
 from srsat_dask.runtime.clusters import current_client, threads_of
+from srsat_dask.runtime.events import Outcome, SceneGrid, harvested
 from srsat_dask.runtime.progress import track
 from srsat_dask.runtime.runner import ShardKey, run_shards
 
@@ -109,6 +111,8 @@ def harvest(
                 prefix="harvest-shard",
                 shared=ShardTask(source, gate, tasks),
                 at_once=tasks,
+                scenes=_grids(plan, store),
+                outcome=_outcome,
             ):
                 report.states.update(done.states)
                 report.failures.extend(done.failures)
@@ -147,6 +151,15 @@ def _shards(plan: HarvestPlan, store: str | Path) -> list[tuple[ShardKey, tuple[
             for index, window in plan.pending[name]
         ]
     return shards
+
+
+def _grids(plan: HarvestPlan, store: str | Path) -> list[SceneGrid]:
+    scenes = (find_scene(store, scene_plan.scene.id) for scene_plan in plan.scenes)
+    return [harvest_grid(scene) for scene in scenes if scene is not None]
+
+
+def _outcome(done: ShardReport) -> Outcome:
+    return harvested(done.all_states, done.states, done.reasons)
 
 
 def _note(report: HarvestReport) -> str:

@@ -54,6 +54,10 @@ class ShardReport:
     """Tiles fetched by this run, by state."""
     failures: tuple[TileFailed, ...]
     """Tiles that did not come."""
+    all_states: Counter[str]
+    """All tiles of the shard, by state."""
+    reasons: tuple[str, ...]
+    """Why tiles of the shard failed, in the ledger's words, each once."""
 
 
 @dataclass(frozen=True)
@@ -158,4 +162,6 @@ class _Shard:
         valid = self._valid.astype(np.uint8)
         write_shard(plan.scene, plan.window, self._image, valid, self._states, self._reasons)
         counts = Counter(TileState(int(self._states[at])).name.lower() for at in wanted)
-        return ShardReport(counts, tuple(self._failures))
+        whole = Counter(TileState(int(state)).name.lower() for state in self._states.flat)
+        reasons = sorted({Reason.text(int(code)) for code in self._reasons[self._reasons > 0]})
+        return ShardReport(counts, tuple(self._failures), whole, tuple(reasons))

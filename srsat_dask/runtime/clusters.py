@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster, get_client, get_worker
 from distributed.comm import get_address_host
 
 from srsat_dask.errors import InputError, UnreachableError
-from srsat_dask.runtime import worker
+from srsat_dask.runtime import plugin, worker
 
 CLUSTERS = {
     "local": "distributed.LocalCluster",
@@ -47,7 +47,7 @@ def connect(profile: Profile = "local") -> Client:
     -------
     distributed.Client
         The client; closing it closes a cluster that it started. ``client.dashboard_link`` is
-        the address of the dashboard.
+        the address of the dashboard; the page ``srsat`` beside its ``status`` shows our work.
 
     Raises
     ------
@@ -56,6 +56,12 @@ def connect(profile: Profile = "local") -> Client:
     UnreachableError
         No scheduler answers at the address, or no worker of a scaled cluster came.
     """
+    client = _connect(profile)
+    plugin.register(client)
+    return client
+
+
+def _connect(profile: Profile) -> Client:
     name = str(profile)
     if name == "local":
         return _start(LocalCluster, {})

@@ -5,15 +5,18 @@ one (``client.submit`` keeps ``retries``, where annotations around a graph are d
 optimisation), so a scene of a hundred thousand shards never sits in the scheduler at once.
 """
 
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from distributed import Client, as_completed
+from distributed import Client, as_completed, get_worker
 
 from srsat_dask.errors import ShardError, SrsatError
+from srsat_dask.runtime import metrics, plugin
 from srsat_dask.runtime.clusters import threads_of
+from srsat_dask.runtime.events import TOPIC, Outcome, Plan, SceneGrid, ShardDone, ShardState
 
 Result = TypeVar("Result")
 
@@ -36,6 +39,8 @@ def run_shards(
     shared: Any = None,
     retries: int = RETRIES,
     at_once: int | None = None,
+    scenes: Sequence[SceneGrid] = (),
+    outcome: Callable[[Result], Outcome] | None = None,
 ) -> Iterator[tuple[ShardKey, Result]]:
     """Run one task per shard on a Dask cluster and yield results as they come.
 
@@ -55,6 +60,11 @@ def run_shards(
         Times a task is run again after an exception that is not a `SrsatError`.
     at_once : int, optional
         Most tasks in flight; by default eight for each thread of the workers.
+    scenes : sequence of SceneGrid
+        All shards of the scenes, for the live page.
+    outcome : callable, optional
+        Says what became of a shard from its result; run on the worker, for the live page and the
+        metrics.
 
     Yields
     ------
@@ -75,7 +85,13 @@ def run_shards(
 
     def submit(key: ShardKey, arguments: tuple[Any, ...]) -> Any:
         future = client.submit(
-            _guarded, work, common, arguments, key=(f"{prefix}-{run}", *key), retries=retries
+            _guarded,
+            work,
+            outcome,
+            common,
+            arguments,
+            key=(f"{prefix}-{run}", *key),
+            retries=retries,
         )
         running[future] = key
         return future
@@ -86,6 +102,9 @@ def run_shards(
         return [submit(*shard) for shard in islice(waiting, max(room, 0))]
 
     running: dict[Any, ShardKey] = {}
+    live = plugin.register(client)
+    if live:
+        client.log_event(TOPIC, Plan(run, prefix, tuple(scenes)).message())
     futures = as_completed(top_up())
     try:
         for future in futures:
@@ -105,6 +124,8 @@ def run_shards(
             yield key, result
     finally:
         client.cancel(list(running))
+        if live and client.status == "running":
+            client.log_event(TOPIC, {"event": "end", "run": run})
 
 
 def _identity(value: Any) -> Any:
@@ -112,10 +133,33 @@ def _identity(value: Any) -> Any:
 
 
 def _guarded(
-    work: Callable[..., Result], shared: Any, arguments: tuple[Any, ...]
+    work: Callable[..., Result],
+    outcome: Callable[[Result], Outcome] | None,
+    shared: Any,
+    arguments: tuple[Any, ...],
 ) -> tuple[Result | None, SrsatError | None]:
+    start = time.perf_counter()
     # An error raised on purpose will not go away: return it, so that Dask does not retry it.
     try:
-        return work(shared, *arguments), None
+        result = work(shared, *arguments)
     except SrsatError as error:
         return None, error
+    if outcome is not None:
+        _tell(outcome(result), time.perf_counter() - start)
+    return result, None
+
+
+def _tell(outcome: Outcome, seconds: float) -> None:
+    """Tell the scheduler and the metrics what became of this task's shard."""
+    worker = get_worker()
+    prefix, *at = worker.get_current_task()
+    workflow, _, run = prefix.rpartition("-")
+    metrics.SHARDS.labels(workflow).observe(seconds)
+    for state, count in outcome.tiles.items():
+        metrics.TILES.labels(state).inc(count)
+    if outcome.state is ShardState.UPSCALED:
+        metrics.PIXELS.inc(outcome.pixels)
+    received, trouble = metrics.take()
+    scene, row, column = at
+    done = ShardDone(run, (scene, row, column), outcome, received, trouble)
+    worker.log_event(TOPIC, {**done.message(), "workflow": workflow})

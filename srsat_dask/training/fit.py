@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srsat_dask.errors import InputError, SrsatError
+from srsat_dask.runtime.learning import Learning
 from srsat_dask.runtime.progress import Tracker
 from srsat_dask.training.presets import Preset
 
 if TYPE_CHECKING:
     from srsat_dask.training.objective import Batch
+
+
+Report = Callable[[float, str, float], None]
+"""Told the part of the budget that is spent, a note and the loss."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def fit(
     validation: list["Batch"],
     preset: Preset,
     budget: Budget,
-    report: Callable[[float, str], None],
+    report: Report,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Epoch]:
     """Train a compiled model, and leave it with the weights of its best epoch.
@@ -115,7 +120,7 @@ def fit(
     budget : Budget
         When to stop; at least one step is done.
     report : callable
-        Told the part of the budget that is spent and a note, after every step.
+        Told the part of the budget that is spent, a note and the loss, after every step.
     clock : callable
         Seconds; another one for tests.
 
@@ -150,7 +155,7 @@ def fit(
                 )
             part = budget.spent(step, clock() - start, reserve)
             said = f", validation {epochs[-1].val_psnr:.2f} dB" if epochs else ""
-            report(part, f"loss {learned['loss']:.5f}{said}")
+            report(part, f"loss {learned['loss']:.5f}{said}", loss)
             if part >= 1.0:
                 break
             batch = next(batches)
@@ -171,7 +176,11 @@ def fit(
         if judged["psnr"] > best[0]:
             best = (judged["psnr"], model.get_weights())
         part = budget.spent(step, clock() - start, reserve)
-        report(part, f"loss {learned['loss']:.5f}, validation {judged['psnr']:.2f} dB")
+        report(
+            part,
+            f"loss {learned['loss']:.5f}, validation {judged['psnr']:.2f} dB",
+            learned["loss"],
+        )
     model.set_weights(best[1])
     return epochs
 
@@ -206,6 +215,12 @@ def _validate(model: Any, validation: list["Batch"]) -> _Mean:
     return mean
 
 
-def progress_report(tracker: Tracker, total: float, bicubic: float) -> Callable[[float, str], None]:
-    """Return what tells a progress bar of `total` units how the training goes."""
-    return lambda part, note: tracker.move_to(part * total, f"{note} (bicubic {bicubic:.2f})")
+def progress_report(tracker: Tracker, learning: Learning, total: float, bicubic: float) -> Report:
+    """Return what tells a progress bar of `total` units and the live page how training goes."""
+
+    def report(part: float, note: str, loss: float) -> None:
+        note = f"{note} (bicubic {bicubic:.2f})"
+        tracker.move_to(part * total, note)
+        learning.tell(part, loss, note)
+
+    return report

@@ -15,6 +15,7 @@ from srsat_dask.model.spec import ModelSpec
 from srsat_dask.mosaic.inputs import MosaicScene, is_image_folder, open_folder, open_inputs
 from srsat_dask.mosaic.split import Part, Shares, split_scene
 from srsat_dask.runtime.clusters import current_client
+from srsat_dask.runtime.learning import learning_on
 from srsat_dask.runtime.progress import track
 from srsat_dask.training import record
 from srsat_dask.training.feed import shard_sources, training_batches, validation_patches
@@ -171,8 +172,12 @@ def train(
             )
             batches = (objective.as_batch(part) for part in chain([first], feed))
             total = float(budget.steps or budget.seconds or 0)
-            with track("train", total, shown=progress, count=budget.steps is not None) as tracker:
-                report = progress_report(tracker, total, bicubic)
+            counted = budget.steps is not None
+            with (
+                track("train", total, shown=progress, count=counted) as tracker,
+                learning_on(client) as learning,
+            ):
+                report = progress_report(tracker, learning, total, bicubic)
                 epochs_done = fit(fitted, batches, judged, chosen, budget, report)
 
     metadata = {

@@ -8,6 +8,7 @@ import zarr
 from srsat_dask.mosaic.ledger import write_shard
 from srsat_dask.mosaic.store import StoreScene
 from srsat_dask.mosaic.windows import Window
+from srsat_dask.runtime import metrics
 from srsat_dask.upscaling.plan import ScenePart
 from srsat_dask.upscaling.recipe import Recipe
 
@@ -24,7 +25,8 @@ def upscale_shard(recipe: Recipe, part: ScenePart, finer: StoreScene, window: Wi
     # Before the pixels: an input that changes meanwhile then has another digest in the next run.
     seen = part.input_digest(coarse, recipe.margin)
     image, valid = part.read(coarse, recipe.margin)
-    pixels, mask = recipe.apply(image, valid)
+    with metrics.engine_time():
+        pixels, mask = recipe.apply(image, valid)
     keep_input_digest(finer, window, seen)
     write_shard(finer, window, pixels, mask)
     return int(mask.size)

@@ -19,9 +19,11 @@ from srsat_dask.errors import InputError, StoreError
 from srsat_dask.mosaic.grid import Box
 from srsat_dask.mosaic.inputs import MosaicScene
 from srsat_dask.mosaic.ledger import written_shards
+from srsat_dask.mosaic.shard_states import upscale_grid
 from srsat_dask.mosaic.store import StoreScene, create_scene, scenes_of
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime.clusters import current_client
+from srsat_dask.runtime.events import Outcome, ShardState
 from srsat_dask.runtime.progress import track
 from srsat_dask.runtime.runner import run_shards
 from srsat_dask.upscaling.plan import ScenePart, UpscalePlan, plan_upscale
@@ -159,13 +161,23 @@ def run_upscale(plan: UpscalePlan, output: "str | Path", *, progress: bool = Tru
     )
     with current_client() as client, track("upscale", count, shown=progress) as bar:
         for _, pixels in run_shards(
-            client, upscale_shard, shards, prefix="upscale-shard", shared=plan.recipe
+            client,
+            upscale_shard,
+            shards,
+            prefix="upscale-shard",
+            shared=plan.recipe,
+            scenes=[upscale_grid(part.name, missing) for part, _, missing in todo],
+            outcome=_outcome,
         ):
             report.computed += 1
             report.pixels += pixels
             bar.advance(note=f"{report.pixels / 1e6 / (time.monotonic() - start):.2f} Mpx/s")
     report.seconds = time.monotonic() - start
     return report
+
+
+def _outcome(pixels: int) -> Outcome:
+    return Outcome(ShardState.UPSCALED, pixels=pixels)
 
 
 def shards_to_do(plan: UpscalePlan, part: ScenePart, finer: StoreScene) -> npt.NDArray[np.bool_]:

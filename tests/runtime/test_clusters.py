@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster, get_client
 from distributed.utils import LoopRunner
 
 from srsat_dask.errors import InputError, UnreachableError
+from srsat_dask.runtime import clusters
 from srsat_dask.runtime.clusters import connect, current_client, threads_of
 
 
@@ -73,7 +74,7 @@ def test_yaml_profile_starts_what_it_says(tmp_path: Path) -> None:
         ("cluster: local\nworkers: 2", "must have the key 'cluster' and of"),
         ("- a\n- b", "must have the key 'cluster'"),
         ("a: [", "is not YAML"),
-        ("cluster: slurm", "pip install dask_jobqueue"),
+        ("cluster: moon-base", "pip install moon_base"),
         ("cluster: [local]", "is unknown, choose local"),
         ("cluster: local\noptions: [1]", "'options' must hold names and values"),
         ("cluster: local\nconfig: 7", "'config' must hold names and values"),
@@ -84,9 +85,10 @@ def test_yaml_profile_starts_what_it_says(tmp_path: Path) -> None:
     ],
 )
 def test_yaml_profiles_that_say_nothing_useful_are_refused(
-    tmp_path: Path, text: str, said: str
+    tmp_path: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the file and the remedy."""
+    monkeypatch.setitem(clusters.CLUSTERS, "moon-base", "moon_base.MoonCluster")
     path = tmp_path / "profile.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=said):
