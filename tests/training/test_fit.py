@@ -55,7 +55,7 @@ def run(model, budget, preset=PRESET):
         [BATCH],
         preset,
         budget,
-        lambda part, note: said.append((part, note)),
+        lambda part, note, loss: said.append((part, note)),
         clock=lambda: model.time,
     )
     return epochs, said
