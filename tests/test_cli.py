@@ -284,7 +284,10 @@ def test_stores_that_are_none_of_ours(
     before = everything_in(tmp_path)
     for name, said in [
         ("nothing.zarr", "no Zarr group at|does not exist"),
-        ("folder", "no Zarr group at|is a folder, but not a mosaic store"),
+        (
+            "folder",
+            "no Zarr group at|is a folder, but not a mosaic store|is a folder with no image in it",
+        ),
         ("foreign.zarr", "is a Zarr store, but not a mosaic of srsat_dask"),
     ]:
         ended = srsat(command, tmp_path / name, *after.get(command, ()))
@@ -385,6 +388,8 @@ def test_engines_and_outputs_that_will_not_do(
         (("evaluate", raster, *given, "--engine", "abacus"), "engine 'abacus' is unknown"),
         (("evaluate", raster, *given, "--json", tmp_path / "no" / "r.json"), "no is not a folder"),
         (("evaluate", raster, *given, "--figure", tmp_path / "no" / "f.png"), "no is not a folder"),
+        (("evaluate", raster, *given, "--html", tmp_path / "no" / "f.html"), "no is not a folder"),
+        (("evaluate", raster, *given, "--group", "urban"), "neither NAME=CLASS,CLASS nor"),
         (("export", raster, tmp_path / "o.tif"), "is a raster already"),
     ]:
         assert_refused(srsat(*arguments), said)
@@ -643,10 +648,10 @@ def test_evaluate_writes_json_and_figure(
     """The table is on stdout, the report in the file, of every input in order."""
     png = tmp_path / "photo.png"
     Image.fromarray(rng.integers(0, 256, (64, 72, 3), dtype=np.uint8)).save(png)
-    outputs = (tmp_path / "r.json", tmp_path / "f.png")
+    outputs = (tmp_path / "r.json", tmp_path / "f.png", tmp_path / "page.html")
     ended = srsat(
-        *("evaluate", raster, png, "--model", model, "--scale", 4),
-        *("--json", outputs[0], "--figure", outputs[1]),
+        *("evaluate", raster, png, "--model", model, "--scale", 4, "--group", "all=*"),
+        *("--json", outputs[0], "--figure", outputs[1], "--html", outputs[2]),
     )
     assert ended.status == 0
     report = strict(outputs[0].read_text())
@@ -656,6 +661,8 @@ def test_evaluate_writes_json_and_figure(
         assert f"{image['psnr']:.2f}" in ended.out
     with Image.open(outputs[1]) as figure:
         assert figure.format == "PNG"
+    assert report["groups"]["all"]["count"] == 2
+    assert "photo" in outputs[2].read_text()
 
 
 def test_scale_is_that_of_a_model_for_several(

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from srsat_dask.evaluation.measure import Compared
-from srsat_dask.evaluation.metrics import Pixels, decibel, differences
+from srsat_dask.evaluation.metrics import Pixels, busiest, decibel, differences
 
 ZOOM = 4
 """The zoomed part is this many times smaller than the image."""
@@ -38,8 +38,8 @@ def draw(compared: Compared, scale: int, path: str | Path) -> None:
         "bicubic": compared.bicubic,
         "SRCNN": compared.upscaled,
     }
-    zoom = _busiest(compared.original[core], ZOOM)
     height, width = compared.original[core].shape[:2]
+    zoom = busiest(compared.original[core], max(height // ZOOM, 1), max(width // ZOOM, 1))
     # As tall as its panels, whatever their shape, and a line of text above and below each.
     tall = min(max(height / width, 0.2), 3.0) * PANEL
     figure = Figure(figsize=(len(panels) * PANEL, 2 * tall + 0.9), layout="constrained")
@@ -73,18 +73,3 @@ def _psnr(compared: Compared, image: Pixels) -> str:
     core = compared.core
     squares, _, pixels = differences(compared.original[core], image[core], compared.counted[core])
     return f"{decibel(squares, 3 * pixels):.2f} dB"
-
-
-def _busiest(image: Pixels, parts: int) -> tuple[slice, slice]:
-    """Return the part of an image, ``parts`` times smaller, with the strongest edges."""
-    grey = image.mean(axis=2)
-    rows, columns = (max(side // parts, 1) for side in grey.shape)
-    edges = np.zeros_like(grey)
-    edges[1:, 1:] = np.abs(np.diff(grey, axis=0))[:, 1:] + np.abs(np.diff(grey, axis=1))[1:]
-    starts = [
-        (y, x)
-        for y in range(0, grey.shape[0] - rows + 1, max(rows // 2, 1))
-        for x in range(0, grey.shape[1] - columns + 1, max(columns // 2, 1))
-    ]
-    y, x = max(starts, key=lambda at: edges[at[0] : at[0] + rows, at[1] : at[1] + columns].sum())
-    return slice(y, y + rows), slice(x, x + columns)

@@ -1,5 +1,6 @@
 """Groups of images that are scored apart: classes, what the user names, or strata of edges."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -34,6 +35,8 @@ class Group:
     """Means over them, each of the same weight."""
     pooled: Scores
     """Scores of all their pixels together."""
+    spread: tuple[float, float]
+    """Gains in dB below which a tenth and nine tenths of them lie; NaN where none is finite."""
     members: tuple[str, ...] = ()
     """Names of the images; none of a stratum."""
     edges: tuple[float, float] | None = None
@@ -46,6 +49,7 @@ class Group:
             "kind": self.kind,
             "count": self.count,
             "gain": finite(self.mean.gain),
+            "gain_10_90": [finite(gain) for gain in self.spread],
             "mean": self.mean.as_dict(),
             "pooled": self.pooled.as_dict(),
             **({"edge_density": list(self.edges)} if self.edges else {}),
@@ -131,7 +135,7 @@ def named_groups(
             if image.name in cells and any(_fits(image, pattern) for pattern in patterns)
         ]
         if members:
-            result[name] = _group("group", members, cells)
+            result[name] = _group("group", [cells[member] for member in members], members)
     return result
 
 
@@ -145,7 +149,11 @@ def classes(images: Sequence[Image], cells: Mapping[str, Sequence[Cell]]) -> dic
     judged = {
         name: [image for image in members[name] if image in cells] for name in sorted(members)
     }
-    return {name: _group("class", part, cells) for name, part in judged.items() if part}
+    return {
+        name: _group("class", [cells[image] for image in part], part)
+        for name, part in judged.items()
+        if part
+    }
 
 
 def strata(cells: Sequence[Cell]) -> dict[str, Group]:
@@ -160,12 +168,8 @@ def strata(cells: Sequence[Cell]) -> dict[str, Group]:
         part = [cell for cell, at in zip(cells, places, strict=True) if at == place]
         if part:  # cells that are all alike make one stratum
             within = [cell.edges for cell in part]
-            result[name] = Group(
-                "stratum",
-                len(part),
-                Scores.mean([Scores.pooled([cell]) for cell in part]),
-                Scores.pooled(part),
-                edges=(min(within), max(within)),
+            result[name] = _group(
+                "stratum", [[cell] for cell in part], edges=(min(within), max(within))
             )
     return result
 
@@ -174,13 +178,23 @@ def _fits(image: Image, pattern: str) -> bool:
     return fnmatchcase(image.folder, pattern) or fnmatchcase(image.name, pattern)
 
 
-def _group(kind: str, members: Sequence[str], cells: Mapping[str, Sequence[Cell]]) -> Group:
+def _group(
+    kind: str,
+    parts: Sequence[Sequence[Cell]],
+    members: Sequence[str] = (),
+    edges: tuple[float, float] | None = None,
+) -> Group:
+    scores = [Scores.pooled(part) for part in parts]
+    gains = [one.gain for one in scores if math.isfinite(one.gain)] or [math.nan]
+    low, high = (float(gain) for gain in np.quantile(gains, (0.1, 0.9)))
     return Group(
         kind,
-        len(members),
-        Scores.mean([Scores.pooled(cells[member]) for member in members]),
-        Scores.pooled([cell for member in members for cell in cells[member]]),
+        len(parts),
+        Scores.mean(scores),
+        Scores.pooled([cell for part in parts for cell in part]),
+        (low, high),
         tuple(members),
+        edges,
     )
 
 

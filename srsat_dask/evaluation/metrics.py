@@ -176,7 +176,9 @@ def boxes(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     for _ in range(2):
         pairs = values[:-1] + values[1:]
         fours = pairs[:-2] + pairs[2:]
-        values = (fours[:-3] + pairs[4:-1] + values[6:]).swapaxes(0, 1)
+        sevens = fours[:-3] + pairs[4:-1]
+        sevens += values[6:]
+        values = sevens.swapaxes(0, 1)
     return values
 
 
@@ -203,3 +205,17 @@ def edge_density(image: Pixels, counted: Place) -> float:
         steps += int(np.abs(np.diff(values, axis=0))[both].sum())
         pairs += int(both.sum())
     return steps / (3 * pairs) if pairs else 0.0
+
+
+def busiest(image: Pixels, rows: int, columns: int) -> tuple[slice, slice]:
+    """Return the part of an image, of so many rows and columns, with the strongest edges."""
+    grey = image.mean(axis=2)
+    edges = np.zeros_like(grey)
+    edges[1:, 1:] = np.abs(np.diff(grey, axis=0))[:, 1:] + np.abs(np.diff(grey, axis=1))[1:]
+    starts = [
+        (y, x)
+        for y in range(0, grey.shape[0] - rows + 1, max(rows // 2, 1))
+        for x in range(0, grey.shape[1] - columns + 1, max(columns // 2, 1))
+    ]
+    y, x = max(starts, key=lambda at: edges[at[0] : at[0] + rows, at[1] : at[1] + columns].sum())
+    return slice(y, y + rows), slice(x, x + columns)

@@ -148,7 +148,7 @@ class Evaluation:
         """
         named = list(self.images.items()) if len(self.images) <= rows else []
         lines = [
-            _line(f"{name} (held-out blocks)" if name in self.held_out else name, scores)
+            _line(f"{name} (held out)" if name in self.held_out else name, scores)
             for name, scores in named
         ]
         groups = {**self.groups, **self.classes}
