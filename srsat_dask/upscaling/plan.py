@@ -26,9 +26,10 @@ from srsat_dask.mosaic.inputs import (
     open_inputs,
     read_mirrored,
 )
-from srsat_dask.mosaic.ledger import shard_digests
-from srsat_dask.mosaic.store import CHUNK, Lineage, shard_side
+from srsat_dask.mosaic.ledger import shard_digests, written_shards
+from srsat_dask.mosaic.store import CHUNK, Lineage, StoreScene, shard_side
 from srsat_dask.mosaic.windows import Window, mirrored
+from srsat_dask.upscaling.degraded import check_degradation, degradation_reach
 from srsat_dask.upscaling.ranges import scene_range
 from srsat_dask.upscaling.recipe import Range, Recipe, check_other_bands, make_recipe
 
@@ -71,7 +72,7 @@ class ScenePart:
 
     def read(self, window: Window, margin: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read a window of the part with a margin, from outside the part where the scene has it."""
-        return read_mirrored(self.scene, self._in_scene(window), margin)
+        return read_mirrored(self.scene, self.in_scene(window), margin)
 
     def input_identity(self) -> str:
         """Return the SHA-256 (hex) of what the input is, but for a mosaic's pixels.
@@ -91,7 +92,7 @@ class ScenePart:
         """
         if not isinstance(self.scene, MosaicScene):
             return bytes(32)
-        wide = self._in_scene(window).expanded(margin)
+        wide = self.in_scene(window).expanded(margin)
         height, width = self.scene.shape
         rows = _shards_under(wide.y0, wide.y1, height, self.scene.shard)
         columns = _shards_under(wide.x0, wide.x1, width, self.scene.shard)
@@ -128,7 +129,8 @@ class ScenePart:
                 found[row, column] = np.frombuffer(hashlib.sha256(block).digest(), np.uint8)
         return found
 
-    def _in_scene(self, window: Window) -> Window:
+    def in_scene(self, window: Window) -> Window:
+        """Return a window of the part as one of the scene."""
         return window.shifted(self.window.y0, self.window.x0)
 
 
@@ -148,6 +150,8 @@ class UpscalePlan:
     """How they become finer."""
     shard: int
     """Side of an output shard in pixels."""
+    consistency: bool = False
+    """Whether a layer says how true the result is to its input."""
 
     @property
     def scale(self) -> int:
@@ -183,6 +187,18 @@ class UpscalePlan:
             for part in self.parts
         )
 
+    @property
+    def margin(self) -> int:
+        """Input pixels around a shard that decide what is written of it."""
+        if not self.consistency:
+            return self.recipe.margin
+        return self.recipe.margin + degradation_reach(self.recipe.model)
+
+    @property
+    def work(self) -> int:
+        """How often each output pixel is computed: the consistency layer computes it again."""
+        return 2 if self.consistency else 1
+
     def lineage(self, part: ScenePart) -> Lineage:
         """Return what decides the pixels of a scene's output."""
         window = {} if part.is_whole else {"window": list(astuple(part.window))}
@@ -192,8 +208,24 @@ class UpscalePlan:
             "input": part.input_identity(),
             "bands": list(part.scene.numbers),
             **window,
+            "consistency": self.consistency,
             **self.recipe.lineage(),
         }
+
+    def shards_to_do(self, part: ScenePart, finer: StoreScene) -> npt.NDArray[np.bool_]:
+        """Return which shards are missing, or made from input that has changed since.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (shard_y, shard_x)
+        """
+        done = written_shards(finer)
+        if not done.any():
+            return ~done
+        wanted = part.input_digests(finer.shard // self.scale, self.margin)
+        kept = np.asarray(finer.array("input_digest")[:])
+        missing: npt.NDArray[np.bool_] = ~done | (kept != wanted).any(axis=-1)
+        return missing
 
 
 def plan_upscale(
@@ -206,6 +238,8 @@ def plan_upscale(
     other_bands: str | None = None,
     bbox: Box | None = None,
     window: Window | None = None,
+    ensemble: bool = False,
+    consistency: bool = False,
     shard: int | None = None,
     allow_partial: bool = False,
 ) -> UpscalePlan:
@@ -230,7 +264,7 @@ def plan_upscale(
         raise InputError(f"scenes of different types or bands: give one as {source}/SCENE: {names}")
     dtype, count = kinds.pop()
     fixed = None if isinstance(value_range, str) else value_range
-    recipe = make_recipe(model, dtype, count, engine=engine, value_range=fixed)
+    recipe = make_recipe(model, dtype, count, engine=engine, value_range=fixed, ensemble=ensemble)
     parts = _parts(scenes, bbox, window)
     for part in parts:
         check_finished(part.scene, allow_partial=allow_partial)
@@ -242,7 +276,9 @@ def plan_upscale(
             )
     if isinstance(value_range, str):
         recipe = replace(recipe, value_range=scene_range(scenes, value_range))
-    return UpscalePlan(parts, recipe, _shard_side(recipe.scale, shard))
+    if consistency:
+        check_degradation(recipe.model, dtype)
+    return UpscalePlan(parts, recipe, _shard_side(recipe.scale, shard), consistency)
 
 
 def _parts(

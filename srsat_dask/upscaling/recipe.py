@@ -14,6 +14,7 @@ from srsat_dask import __version__
 from srsat_dask.errors import InputError, RasterError
 from srsat_dask.model.bands import with_bands
 from srsat_dask.model.engines import Upscaler, get_upscaler, resolve_engine
+from srsat_dask.model.ensemble import EnsembleUpscaler
 from srsat_dask.model.file import ModelFile
 from srsat_dask.model.inference import upscale_window
 from srsat_dask.mosaic.inputs import DTYPES
@@ -39,6 +40,8 @@ class Recipe:
     bands: int = 3
     """Bands of the image: as many as the model takes, one (shown to it as grey), or more, which
     are upsampled by bicubic interpolation."""
+    ensemble: bool = False
+    """Whether the network sees all eight rotations and flips, to be averaged."""
 
     @property
     def scale(self) -> int:
@@ -58,7 +61,7 @@ class Recipe:
     def upscaler(self) -> Upscaler:
         """Return this process' upscaler, built the first time it is asked for."""
         network = get_upscaler(self.model, self.engine, threads_here())
-        return with_bands(network, self.bands)
+        return with_bands(EnsembleUpscaler(network) if self.ensemble else network, self.bands)
 
     def apply(
         self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
@@ -95,6 +98,7 @@ class Recipe:
             "halo": self.halo,
             "engine": self.engine,
             "range": list(self.value_range),
+            "ensemble": self.ensemble,
             "version": __version__,
         }
 
@@ -106,6 +110,7 @@ def make_recipe(
     *,
     engine: str = "auto",
     value_range: Range | None = None,
+    ensemble: bool = False,
 ) -> Recipe:
     """Check the settings of an upscaling and resolve what is left to it.
 
@@ -121,6 +126,8 @@ def make_recipe(
         ``auto`` is resolved here, once for the whole image.
     value_range : tuple of float, optional
         By default that of the integer type, and 0 to 1 for floats.
+    ensemble : bool
+        Average over the eight rotations and flips of the input.
 
     Raises
     ------
@@ -136,7 +143,7 @@ def make_recipe(
             f"{bands} bands will not do: the model takes {file.spec.bands}, or one, shown to it"
             " as grey"
         )
-    return Recipe(file, resolved, check_range(np.dtype(dtype), value_range), bands)
+    return Recipe(file, resolved, check_range(np.dtype(dtype), value_range), bands, ensemble)
 
 
 def check_range(dtype: np.dtype[Any], value_range: Range | None) -> Range:

@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from srsat_dask.errors import InputError, StoreError
 from srsat_dask.mosaic.grid import Box
 from srsat_dask.mosaic.inputs import MosaicScene
-from srsat_dask.mosaic.ledger import written_shards
 from srsat_dask.mosaic.shard_states import upscale_grid
 from srsat_dask.mosaic.store import StoreScene, create_scene, scenes_of
 from srsat_dask.mosaic.windows import Window
@@ -26,8 +22,11 @@ from srsat_dask.runtime.clusters import current_client
 from srsat_dask.runtime.events import Outcome, ShardState
 from srsat_dask.runtime.progress import track
 from srsat_dask.runtime.runner import run_shards
+from srsat_dask.upscaling.consistency import create_layer
+from srsat_dask.upscaling.kept import INPUT, input_seen_from, keep_model
 from srsat_dask.upscaling.plan import ScenePart, UpscalePlan, plan_upscale
 from srsat_dask.upscaling.recipe import Range
+from srsat_dask.upscaling.seams import SeamReport, check_seams
 from srsat_dask.upscaling.shard import upscale_shard
 
 if TYPE_CHECKING:
@@ -54,6 +53,8 @@ class UpscaleReport:
     """Output pixels that this run made."""
     seconds: float = 0.0
     """Wall time of the run."""
+    seams: SeamReport | None = None
+    """What a search for seams found, if one was asked for."""
 
 
 def upscale_store(
@@ -67,7 +68,10 @@ def upscale_store(
     other_bands: str | None = None,
     bbox: Box | None = None,
     window: Window | None = None,
+    ensemble: bool = False,
+    consistency: bool = False,
     shard: int | None = None,
+    seams: int = 0,
     allow_partial: bool = False,
     progress: bool = True,
 ) -> UpscaleReport:
@@ -97,8 +101,16 @@ def upscale_store(
         whole input pixels. It equals the same part of the whole, bit for bit.
     window : Window, optional
         The part in input pixels: rows ``y0 <= y < y1`` and columns ``x0 <= x < x1``.
+    ensemble : bool
+        Average over the eight rotations and flips of the input: a little better, at eight times
+        the computing.
+    consistency : bool
+        Write a layer ``consistency`` too: the result degraded as the model's training images were,
+        less the input, at the input's resolution; uint8 only, at twice the computing.
     shard : int, optional
         Side of an output shard in pixels, by default 2048 (1536 at ×3): what a task holds.
+    seams : int
+        Strips across shard borders to make again at the end, and to compare bit for bit.
     allow_partial : bool
         Take scenes with shards that are not done too; what is missing there stays missing.
     progress : bool
@@ -128,10 +140,15 @@ def upscale_store(
         other_bands=other_bands,
         bbox=bbox,
         window=window,
+        ensemble=ensemble,
+        consistency=consistency,
         shard=shard,
         allow_partial=allow_partial,
     )
-    return run_upscale(plan, output, progress=progress)
+    report = run_upscale(plan, output, progress=progress)
+    if seams:
+        report.seams = check_seams(output, strips=seams)
+    return report
 
 
 def run_upscale(plan: UpscalePlan, output: "str | Path", *, progress: bool = True) -> UpscaleReport:
@@ -148,7 +165,7 @@ def run_upscale(plan: UpscalePlan, output: "str | Path", *, progress: bool = Tru
     _refuse_others(output, plan)
     report = UpscaleReport(str(output), [part.name for part in plan.parts], plan.shards)
     todo = [
-        (part, finer, shards_to_do(plan, part, finer))
+        (part, finer, plan.shards_to_do(part, finer))
         for part, finer in ((part, _finer(plan, part, output)) for part in plan.parts)
     ]
     report.shards = sum(missing.size for *_, missing in todo)
@@ -159,13 +176,15 @@ def run_upscale(plan: UpscalePlan, output: "str | Path", *, progress: bool = Tru
         for index, under in finer.shards()
         if missing[index]
     )
+    keep_model(output, plan.recipe.model)
+    shared = (plan.recipe, plan.margin, plan.consistency)
     with current_client() as client, track("upscale", count, shown=progress) as bar:
         for _, pixels in run_shards(
             client,
             upscale_shard,
             shards,
             prefix="upscale-shard",
-            shared=plan.recipe,
+            shared=shared,
             scenes=[upscale_grid(part.name, missing) for part, _, missing in todo],
             outcome=_outcome,
         ):
@@ -180,20 +199,9 @@ def _outcome(pixels: int) -> Outcome:
     return Outcome(ShardState.UPSCALED, pixels=pixels)
 
 
-def shards_to_do(plan: UpscalePlan, part: ScenePart, finer: StoreScene) -> npt.NDArray[np.bool_]:
-    """Return which shards are missing, or made from input that has changed, (shard_y, shard_x)."""
-    wanted = part.input_digests(finer.shard // plan.scale, plan.recipe.margin)
-    done = written_shards(finer)
-    if not done.any():
-        return ~done
-    kept = np.asarray(finer.array("input_digest")[:])
-    missing: npt.NDArray[np.bool_] = ~done | (kept != wanted).any(axis=-1)
-    return missing
-
-
 def _finer(plan: UpscalePlan, part: ScenePart, output: "str | Path") -> StoreScene:
     """Make the template of a part's output, or take it up again."""
-    return create_scene(
+    finer = create_scene(
         output,
         part.name,
         georeference=part.georeference.finer(plan.scale),
@@ -202,7 +210,11 @@ def _finer(plan: UpscalePlan, part: ScenePart, output: "str | Path") -> StoreSce
         dtype=part.scene.dtype,
         shard=plan.shard,
         from_shards=True,
+        attributes={INPUT: input_seen_from(output, part.scene)},
     )
+    if plan.consistency:
+        create_layer(finer, part.georeference, plan.scale, plan.recipe.bands)
+    return finer
 
 
 def _refuse_others(output: "str | Path", plan: UpscalePlan) -> None:
