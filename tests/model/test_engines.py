@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from srsat_dask import model as package
 from srsat_dask.errors import InputError
 from srsat_dask.model import ModelFile, ModelSpec, Upscaler, engines, get_upscaler, upsample
+from srsat_dask.model.engines.keras_engine import KerasUpscaler
 from srsat_dask.model.engines.tiling import choose_side, cut, origins, tile_sides
 
 ENGINES = ("openvino", "keras")
@@ -167,6 +168,29 @@ def test_the_smallest_core_is_one_pixel(
     assert np.array_equal(one, upscaler(image)[4:8, 4:8])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pieces_cover_the_output(
+    model_file: ModelFile, engine: str, rng: np.random.Generator
+) -> None:
+    """Pieces lie side by side or hold the same where they overlap; together they are the whole."""
+    upscaler = get_upscaler(model_file, engine)
+    lr = rng.random((150, 140, 3), dtype=np.float32)
+    expected = upscaler(lr).transpose(2, 0, 1)
+    seen = np.zeros(expected.shape[1:], bool)
+    for rows, columns, values in upscaler.tiles(lr):
+        assert np.array_equal(values, expected[:, rows, columns])
+        seen[rows, columns] = True
+    assert seen.all()
+
+
+def test_batches_do_not_show(model_file: ModelFile, rng: np.random.Generator) -> None:
+    """A batch as for a GPU, the last one not full, gives what the other engine gives."""
+    upscaler = KerasUpscaler(model_file, batch=3)
+    lr = rng.random((150, 140, 3), dtype=np.float32)
+    np.testing.assert_allclose(upscaler(lr), get_upscaler(model_file, "openvino")(lr), atol=1e-5)
+    assert np.array_equal(upscaler(lr[40:, 60:]), upscaler(lr)[160:, 240:])
+
+
 def test_threads_share_an_upscaler(model_file: ModelFile, rng: np.random.Generator) -> None:
     """Calls from many threads give what they give alone."""
     halo = model_file.spec.halo
@@ -185,7 +209,7 @@ def test_threads_share_an_upscaler(model_file: ModelFile, rng: np.random.Generat
 def test_an_interrupted_call_leaves_nothing_running(
     model_file: ModelFile, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After Ctrl-C in the middle of a call the next one gives the right pixels."""
+    """After Ctrl-C in the middle of a call, or a piece not asked for, the next call is right."""
     upscaler = get_upscaler(model_file, "openvino", 2)
     image = rng.random((300, 300, 3), dtype=np.float32)
     expected = upscaler(image)
@@ -200,6 +224,8 @@ def test_an_interrupted_call_leaves_nothing_running(
         patch.setattr("srsat_dask.model.engines.openvino_engine.cut", interrupted)
         with pytest.raises(KeyboardInterrupt):
             upscaler(image)
+    assert np.array_equal(upscaler(image), expected)
+    next(upscaler.tiles(image))
     assert np.array_equal(upscaler(image), expected)
 
 

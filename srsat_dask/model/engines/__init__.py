@@ -8,6 +8,7 @@ own upscaler with `get_upscaler`.
 import importlib.util
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -49,6 +50,29 @@ class Upscaler(Protocol):
         -------
         float32 (scale * y, scale * x, bands)
             In the same unit, neither rounded nor clipped.
+
+        Raises
+        ------
+        InputError
+            If the shape is another.
+        """
+        ...
+
+    def tiles(self, lr: NDArray[np.float32]) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+        """Upscale a core and its halo piece by piece, so that no output of all of it is held.
+
+        Parameters
+        ----------
+        lr : float32 (y + 2 * halo, x + 2 * halo, bands)
+            In [0, 1]; `y` and `x` at least 1.
+
+        Yields
+        ------
+        rows, columns : slice
+            Where the piece lies in the (scale * y, scale * x) of the output. Together they cover
+            it; where two overlap they are equal.
+        values : float32 (bands, rows, columns)
+            In the same unit; to be read before the next piece is asked for.
 
         Raises
         ------
@@ -143,6 +167,6 @@ def _build(model: ModelFile, engine: str, threads: int | None) -> Upscaler:
         from srsat_dask.model.engines.openvino_engine import OpenVINOUpscaler
 
         return OpenVINOUpscaler(model, threads)
-    from srsat_dask.model.engines.keras_engine import KerasUpscaler
+    from srsat_dask.model.engines.keras_engine import GPU_BATCH, KerasUpscaler
 
-    return KerasUpscaler(model)
+    return KerasUpscaler(model, GPU_BATCH if gpu_usable() else 1)

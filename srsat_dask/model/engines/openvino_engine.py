@@ -5,6 +5,8 @@ Neither Keras nor TensorFlow is imported: the graph is built from the arrays.
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,15 @@ from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
 from srsat_dask.model.engines.graph import build_graph
-from srsat_dask.model.engines.tiling import choose_side, core_size, cut, origins, tile_sides
+from srsat_dask.model.engines.tiling import (
+    Tile,
+    TiledUpscaler,
+    choose_side,
+    core_size,
+    cut,
+    origins,
+    tile_sides,
+)
 from srsat_dask.model.file import ModelFile
 
 MAX_LANES = 4
@@ -21,7 +31,7 @@ MAX_LANES = 4
 15 % faster than two threads on one; beyond this many, threads share lanes."""
 
 
-class OpenVINOUpscaler:
+class OpenVINOUpscaler(TiledUpscaler):
     """An `Upscaler` on the CPU; see `srsat_dask.model.engines`.
 
     Parameters
@@ -44,40 +54,39 @@ class OpenVINOUpscaler:
         # A request is not thread-safe, and a new one per call would allocate its tensors again.
         self._local = threading.local()
 
-    def __call__(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (scale * y, scale * x, bands) for (y + 2 * halo, x + 2 * halo, bands)."""
+    def tiles(self, lr: NDArray[np.float32]) -> Iterator[Tile]:
+        """Yield rows, columns and values (bands, y, x) of each sub-tile."""
         height, width = core_size(lr, self.halo, self.bands)
         side = choose_side(height, width, tile_sides(self.scale), self._lanes)
-        scale, padded = self.scale, side + 2 * self.halo
-        output = np.empty((self.bands, scale * height, scale * width), np.float32)
         idle = deque(self._requests(side))
         busy: deque[tuple[Any, int, int]] = deque()
-
-        def collect() -> None:
-            request, y, x = busy.popleft()
-            request.wait()
-            target = output[:, scale * y : scale * (y + side), scale * x : scale * (x + side)]
-            result = request.get_output_tensor().data[0]
-            target[...] = result[:, : target.shape[1], : target.shape[2]]
-            idle.append(request)
-
         try:
-            for y in origins(height, side):
-                for x in origins(width, side):
-                    if not idle:
-                        collect()
-                    request = idle.popleft()
-                    piece = cut(lr, y, x, padded)
-                    request.get_input_tensor().data[0] = piece.transpose(2, 0, 1)
-                    request.start_async()
-                    busy.append((request, y, x))
+            for y, x in product(origins(height, side), origins(width, side)):
+                if not idle:
+                    yield self._collect(busy[0], height, width, side)
+                    idle.append(busy.popleft()[0])
+                request = idle.popleft()
+                piece = cut(lr, y, x, side + 2 * self.halo)
+                request.get_input_tensor().data[0] = piece.transpose(2, 0, 1)
+                request.start_async()
+                busy.append((request, y, x))
             while busy:
-                collect()
+                yield self._collect(busy[0], height, width, side)
+                busy.popleft()
         finally:
-            # An interrupted call must not leave requests running for the next one.
+            # A call cut short must not leave requests running for the next one.
             for request, _, _ in busy:
                 request.wait()
-        return output.transpose(1, 2, 0)
+
+    def _collect(self, started: tuple[Any, int, int], height: int, width: int, side: int) -> Tile:
+        request, y, x = started
+        request.wait()
+        rows, columns = (
+            slice(self.scale * at, self.scale * min(at + side, size))
+            for at, size in ((y, height), (x, width))
+        )
+        values = request.get_output_tensor().data[0]
+        return rows, columns, values[:, : rows.stop - rows.start, : columns.stop - columns.start]
 
     def _requests(self, side: int) -> list[Any]:
         requests: dict[int, list[Any]] = self._local.__dict__.setdefault("requests", {})
@@ -86,7 +95,8 @@ class OpenVINOUpscaler:
                 if side not in self._compiled:
                     self._compiled[side] = self._compile(side)
                 compiled = self._compiled[side]
-            requests[side] = [compiled.create_infer_request() for _ in range(self._lanes)]
+            # One more than lanes: no lane waits while its result is being taken away.
+            requests[side] = [compiled.create_infer_request() for _ in range(self._lanes + 1)]
         return requests[side]
 
     def _compile(self, side: int) -> Any:

@@ -5,6 +5,9 @@ Invariant: the sub-tiles lie inside the core (unless it is smaller than one) and
 pixels; where two overlap they hold the same bits.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +19,30 @@ ran at 2.96, 2.79 and 2.55 Mpx/s, and a larger one takes more memory: 100 MB per
 
 SMALL_HR = 128
 """Side for inputs that would fill a large one badly, in HR pixels."""
+
+
+Tile = tuple[slice, slice, NDArray[np.float32]]
+"""Rows and columns of an output, and what they hold, (bands, y, x)."""
+
+
+class TiledUpscaler(ABC):
+    """The part of an `Upscaler` that is the same for engines of sub-tiles."""
+
+    scale: int
+    halo: int
+    bands: int
+
+    @abstractmethod
+    def tiles(self, lr: NDArray[np.float32]) -> Iterator[Tile]:
+        """Yield the output sub-tile by sub-tile; see `srsat_dask.model.engines.Upscaler`."""
+
+    def __call__(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (scale * y, scale * x, bands) for (y + 2 * halo, x + 2 * halo, bands)."""
+        height, width = core_size(lr, self.halo, self.bands)
+        output = np.empty((self.bands, self.scale * height, self.scale * width), np.float32)
+        for rows, columns, values in self.tiles(lr):
+            output[:, rows, columns] = values
+        return output.transpose(1, 2, 0)
 
 
 def tile_sides(scale: int) -> tuple[int, int]:
