@@ -1,14 +1,17 @@
 """More bands than the network takes, or one: upscalers around an upscaler."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from srsat_dask.errors import InputError
 from srsat_dask.model.bicubic import upsample
 from srsat_dask.model.engines import Upscaler
+from srsat_dask.model.engines.tiling import Tile, TiledUpscaler
 
 
-class GreyUpscaler:
+class GreyUpscaler(TiledUpscaler):
     """One band, shown to the network in all of its bands; the mean of what comes back.
 
     Parameters
@@ -23,17 +26,17 @@ class GreyUpscaler:
         self.scale, self.halo = network.scale, network.halo
         self._network = network
 
-    def __call__(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (scale * y, scale * x, 1) for (y + 2 * halo, x + 2 * halo, 1)."""
+    def tiles(self, lr: NDArray[np.float32]) -> Iterator[Tile]:
+        """Yield rows, columns and values (1, y, x) of each piece."""
         grey = np.ascontiguousarray(np.broadcast_to(lr, (*lr.shape[:2], self._network.bands)))
-        result = self._network(grey)
-        total = result[..., :1].copy()
-        for band in range(1, self._network.bands):  # in one fixed order: the same bits everywhere
-            total += result[..., band : band + 1]
-        return total / np.float32(self._network.bands)
+        for rows, columns, values in self._network.tiles(grey):
+            total = values[:1].copy()
+            for band in range(1, self._network.bands):  # in one fixed order: the same bits always
+                total += values[band : band + 1]
+            yield rows, columns, total / np.float32(self._network.bands)
 
 
-class ExtraBandsUpscaler:
+class ExtraBandsUpscaler(TiledUpscaler):
     """The first bands through the network, the others by bicubic interpolation.
 
     Parameters
@@ -48,13 +51,17 @@ class ExtraBandsUpscaler:
         self.scale, self.halo, self.bands = network.scale, network.halo, bands
         self._network = network
 
-    def __call__(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (scale * y, scale * x, bands) for (y + 2 * halo, x + 2 * halo, bands)."""
-        seen = self._network.bands
-        edge = self.scale * self.halo  # wider than the bicubic kernel: no edge shows in the core
-        others = upsample(lr[..., seen:], self.scale)[edge:-edge, edge:-edge]
-        network = self._network(np.ascontiguousarray(lr[..., :seen]))
-        return np.concatenate([network, others], axis=2)
+    def tiles(self, lr: NDArray[np.float32]) -> Iterator[Tile]:
+        """Yield rows, columns and values (bands, y, x) of each piece."""
+        seen, scale, halo = self._network.bands, self.scale, self.halo
+        edge = scale * halo  # wider than the bicubic kernel: no edge shows in the core
+        for rows, columns, values in self._network.tiles(np.ascontiguousarray(lr[..., :seen])):
+            under = tuple(
+                slice(side.start // scale, side.stop // scale + 2 * halo)
+                for side in (rows, columns)
+            )
+            others = upsample(lr[under][..., seen:], scale)[edge:-edge, edge:-edge]
+            yield rows, columns, np.concatenate([values, others.transpose(2, 0, 1)])
 
 
 def with_bands(network: Upscaler, bands: int) -> Upscaler:

@@ -50,17 +50,8 @@ def upscale_float(
     InputError
         If bands are lacking, the shapes differ, or nothing is left inside the margin.
     """
-    height, width = _core(lr, valid, upscaler)
-    if not height or not width:
-        raise InputError(
-            f"a window of {lr.shape[-2]}×{lr.shape[-1]} pixels has no core inside its margin of "
-            f"{reach(upscaler)}, twice the halo of {upscaler.halo}"
-        )
-    halo = upscaler.halo
-    values = lr[: upscaler.bands].transpose(1, 2, 0).astype(np.float32)
-    if valid is not None and not valid.all():
-        values = fill_nodata(values, valid, halo)
-    return upscaler(values[halo:-halo, halo:-halo]).transpose(2, 0, 1)
+    _check(lr, valid, upscaler)
+    return upscaler(_seen(lr, valid, upscaler)).transpose(2, 0, 1)
 
 
 def upscale_window(
@@ -96,10 +87,12 @@ def upscale_window(
         If bands are lacking, the shapes differ, or nothing is left inside the margin.
     """
     low, width = np.float32(value_range[0]), np.float32(value_range[1] - value_range[0])
-    values = upscale_float((image.astype(np.float32) - low) / width, valid, upscaler)
-    values *= width  # in place: a shard's float pixels take 50 MB
-    values += low
-    pixels = _to_type(values, image.dtype)
+    _check(image, valid, upscaler)
+    lr = _seen((image.astype(np.float32) - low) / width, valid, upscaler)
+    sides = (upscaler.scale * (side - 2 * upscaler.halo) for side in lr.shape[:2])
+    pixels = np.empty((upscaler.bands, *sides), image.dtype)
+    for rows, columns, piece in upscaler.tiles(lr):  # no float output of a whole shard is held
+        pixels[:, rows, columns] = _to_type(piece * width + low, image.dtype)
     if valid is None:
         return pixels, None
     margin = reach(upscaler)
@@ -168,17 +161,30 @@ def bicubic_image(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return _to_type(upsample(image, scale), np.dtype(np.uint8))
 
 
-def _core(
-    image: NDArray[Any], valid: NDArray[np.bool_] | None, upscaler: Upscaler
-) -> tuple[int, int]:
+def _check(image: NDArray[Any], valid: NDArray[np.bool_] | None, upscaler: Upscaler) -> None:
     if image.ndim != 3 or image.shape[0] < upscaler.bands:
         raise InputError(
             f"a window of shape {image.shape} lacks bands: give ({upscaler.bands} or more, y, x)"
         )
     if valid is not None and valid.shape != image.shape[1:]:
         raise InputError(f"a mask of shape {valid.shape} beside a window of {image.shape[1:]}")
-    margin = 2 * reach(upscaler)
-    return max(image.shape[1] - margin, 0), max(image.shape[2] - margin, 0)
+    if min(image.shape[1:]) <= 2 * reach(upscaler):
+        raise InputError(
+            f"a window of {image.shape[1]}×{image.shape[2]} pixels has no core inside its margin"
+            f" of {reach(upscaler)}, twice the halo of {upscaler.halo}"
+        )
+
+
+def _seen(
+    lr: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None, upscaler: Upscaler
+) -> NDArray[np.float32]:
+    # What the network sees of a window, (y, x, bands): a halo around the core, missing pixels
+    # filled from one halo more.
+    halo = upscaler.halo
+    values = lr[: upscaler.bands].transpose(1, 2, 0).astype(np.float32, copy=False)
+    if valid is not None and not valid.all():
+        values = fill_nodata(values, valid, halo)
+    return values[halo:-halo, halo:-halo]
 
 
 def _to_type(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:

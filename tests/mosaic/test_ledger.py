@@ -1,5 +1,6 @@
 """The ledger knows what became of every tile and shard, and notices altered ones."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from srsat_dask.mosaic.ledger import (
     done_shards,
     fingerprint,
     forget_shards,
+    shard_digests,
     state_counts,
     tiles_to_do,
     torn_shards,
@@ -116,3 +118,18 @@ def test_rewrite_cut_short_does_not_keep_the_old_digest(
 
 def scene_pixels() -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((3, 512, 512), np.uint8), np.ones((512, 512), np.uint8)
+
+
+def test_digests_of_a_scene_hardly_begun(make_scene: MakeScene) -> None:
+    """Rows of which nothing is kept are zeros, as Zarr says too, in whole and in blocks."""
+    scene = make_scene(rows=6, columns=4)
+    kept = scene.array("shard_digest", "r+")
+    expected = np.zeros(kept.shape, np.uint8)
+    expected[1, 1] = kept[1, 1]
+    for row in (0, 2):
+        shutil.rmtree(Path(scene.store, scene.name, "shard_digest", "c", str(row)))
+    kept[1, 0] = 0
+    np.testing.assert_array_equal(shard_digests(scene), expected)
+    np.testing.assert_array_equal(shard_digests(scene), kept[:])
+    block = slice(1, 3), slice(1, 2)
+    np.testing.assert_array_equal(shard_digests(scene, *block), expected[block])
