@@ -35,7 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluation.report": ["evaluate"],
         "harvesting.run": ["harvest", "search"],
         "harvesting.scene": ["Scene", "draw"],
-        "model.file": ["load_model"],
+        "model.file": ["ModelFile", "bundled_models", "load_model"],
         "mosaic.store": ["open_mosaic"],
         "products.cog": ["export"],
         "runtime.clusters": ["connect"],

@@ -676,7 +676,7 @@ def test_scale_is_that_of_a_model_for_several(
     for scale in (2, 4):
         ended = srsat("upscale", raster, tmp_path / "o.zarr", *given, scale, "--dry-run")
         assert ended.status == 0
-        assert f"×{scale}:" in ended.err
+        assert f"×{scale} by {several}:" in ended.err
     ended = srsat("evaluate", raster, *given, 2, "--json", tmp_path / "r.json")
     assert ended.status == 0, ended.err
     assert strict((tmp_path / "r.json").read_text())["scale"] == 2

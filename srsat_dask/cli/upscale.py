@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         if holds_export(output, plan.lineage(plan.parts[0])):
             say(f"{output} is done already")
             return DONE
-    _describe(plan)
+    _describe(plan, options.model or f"srcnn-x{plan.scale}")
     if options.dry_run:
         _estimate(plan)
         return DONE
@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> "UpscalePlan":
-    from srsat_dask.model.file import ModelFile, require_scale
+    from srsat_dask.model.file import ModelFile
     from srsat_dask.mosaic.windows import Window
     from srsat_dask.upscaling.plan import plan_upscale
 
@@ -156,9 +156,7 @@ def _plan(options: argparse.Namespace) -> "UpscalePlan":
     name = options.model or bundled
     if name == bundled and not Path(name).exists():
         check_bundled(name, options.scale or SCALE)
-    model = ModelFile.open(name)
-    if options.scale is not None:
-        require_scale(model.spec, options.scale)
+    model = ModelFile.open(name).at_scale(options.scale)
     window = None
     if options.window:
         row, column, height, width = options.window
@@ -191,10 +189,11 @@ def _range(words: list[str] | None) -> Any:
     return low, high
 
 
-def _describe(plan: "UpscalePlan") -> None:
+def _describe(plan: "UpscalePlan", model: str) -> None:
     low, high = plan.recipe.value_range
     say(
-        f"×{plan.scale}: {plan.pixels / 1e6:.1f} Mpx in {plan.shards} shards of {plan.shard} px,"
+        f"×{plan.scale} by {model}: {plan.pixels / 1e6:.1f} Mpx"
+        f" in {plan.shards} shards of {plan.shard} px,"
         f" halo {plan.halo} px, {plan.bytes / 1e6:.0f} MB before compression"
     )
     dtype = plan.parts[0].scene.dtype

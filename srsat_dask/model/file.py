@@ -43,6 +43,8 @@ __all__ = [
 class ModelFile:
     """A trained model as the bytes of its ``.keras`` file.
 
+    ``ModelFile.open("srcnn-x4").spec`` says what it is, and ``.spec.metadata`` how it was made.
+
     Raises
     ------
     ModelError
@@ -59,7 +61,7 @@ class ModelFile:
         self.__dict__["_arrays"] = read_weights(read_member(self.data, "model.weights.h5"), spec)
 
     def __repr__(self) -> str:
-        return f"<ModelFile {self.sha256[:12]}: {self.spec}>"
+        return f"<ModelFile {self.sha256[:12]}: {self.spec.summary}>"
 
     def __reduce__(self) -> tuple[type["ModelFile"], tuple[bytes]]:
         return type(self), (self.data,)

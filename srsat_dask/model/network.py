@@ -158,6 +158,9 @@ class SRCNN(keras.Model):
         ]
         self.build((None, None, None, spec.bands))
 
+    def __repr__(self) -> str:
+        return f"<{self.spec.summary}>"
+
     @property
     def metadata(self) -> dict[str, Any]:
         """What the file says of how the model was made."""

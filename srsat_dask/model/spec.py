@@ -112,6 +112,17 @@ class ModelSpec:
         """Multiplications per HR pixel, upsampling apart: 20,000 for 9-1-5, 64-32-3."""
         return sum(kh * kw * inputs * outputs for kh, kw, inputs, outputs in self.shapes)
 
+    @property
+    def summary(self) -> str:
+        """One line for people: scales, layers, what is seen, size."""
+        others = ", ".join(f"×{scale}" for scale in self.scales if scale != self.scale)
+        scales = f"×{self.scale} (or {others})" if others else f"×{self.scale}"
+        kernels = "-".join(map(str, self.kernels))
+        filters = f" with {'-'.join(map(str, self.filters))} filters" if self.filters else ""
+        seen = "luma" if self.luminance else f"{self.bands} band{'s' * (self.bands > 1)}"
+        kind = f"{'residual' if self.residual else 'not residual'}, {seen}"
+        return f"SRCNN {scales}, {kernels}{filters}, {kind}, {self.parameters:,} parameters"
+
     def config(self) -> dict[str, Any]:
         """Return the fields as plain JSON values, the arguments of `SRCNN`."""
         return {

@@ -42,8 +42,12 @@ class PSNR(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch of images (n, y, x, bands), weights (n, y, x) where a pixel may not count."""
+        # PyTorch's trainer hands targets and weights on as the arrays that they came as.
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         error = ops.mean(ops.square(y_true - ops.clip(y_pred, 0.0, 1.0)), axis=-1)
-        weight = ops.ones_like(error) if sample_weight is None else sample_weight
+        weight = ops.ones_like(error)
+        if sample_weight is not None:
+            weight = ops.convert_to_tensor(sample_weight)
         axes = (0, 1, 2) if self.pooled else (1, 2)
         squares = ops.sum(error * weight, axis=axes) / ops.maximum(ops.sum(weight, axis=axes), 1.0)
         values = -10.0 * ops.log10(ops.maximum(squares, FLOOR))

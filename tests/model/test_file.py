@@ -26,7 +26,7 @@ from srsat_dask.model import (
     require_scale,
     save_model,
 )
-from srsat_dask.model.archive import MAX_BYTES
+from srsat_dask.model.archive import MAX_BYTES, read_member
 
 
 def rewrite(data: bytes, **members: bytes | None) -> bytes:
@@ -140,6 +140,17 @@ def test_bundled_models_open_by_name(
     monkeypatch.setattr(file.resources, "files", lambda _: tmp_path / "nowhere")
     with pytest.raises(ModelError, match="bundled models: none"):
         ModelFile.open("srcnn-x4")
+
+
+def test_a_model_says_what_it_is(make_model: Callable[..., Any]) -> None:
+    """The repr of a file and of a network is one line of scale, layers, kind and size."""
+    model = make_model(4, metadata={"scales": [2, 4]})
+    said = "SRCNN ×4 (or ×2), 9-1-5 with 64-32 filters, residual, 3 bands, 20,099 parameters"
+    assert repr(model) == f"<{said}>"
+    assert repr(ModelFile.open(model)).endswith(f": {said}>")
+    small = ModelSpec(3, (), (5,), residual=False, luminance=True)
+    assert small.summary == "SRCNN ×3, 5, not residual, luma, 26 parameters"
+    assert ModelSpec(2, (), (1,), bands=1).summary.endswith("1 band, 2 parameters")
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
@@ -302,6 +313,27 @@ def _infinite(weights: h5py.File) -> None:
     weights[FIRST][0, 0, 0, 0] = np.inf
 
 
+def _not_a_number(weights: h5py.File) -> None:
+    weights["convolutions/conv2d_2/vars/1"][1] = np.nan
+
+
+def _hard_link_to_nothing(weights: h5py.File) -> None:
+    weights[FIRST].attrs["shape"] = (1, 1)
+    del weights["convolutions/conv2d_1"]
+
+
+def _object_references(weights: h5py.File) -> None:
+    shape = weights[FIRST].shape
+    del weights[FIRST]
+    weights.create_dataset(FIRST, shape, h5py.ref_dtype)
+
+
+def _text(weights: h5py.File) -> None:
+    shape = weights[FIRST].shape
+    del weights[FIRST]
+    weights.create_dataset(FIRST, shape, h5py.string_dtype())
+
+
 def _group(weights: h5py.File) -> None:
     del weights[FIRST]
     weights.create_group(FIRST)
@@ -321,6 +353,10 @@ def _nothing(weights: h5py.File) -> None:
         (_double, "are float64"),
         (_huge, r"are float32 \(1048576, 1048576\)"),
         (_infinite, "not all finite"),
+        (_not_a_number, r"conv2d_2/vars/1 are not all finite"),
+        (_hard_link_to_nothing, "no weights at convolutions/conv2d_1"),
+        (_object_references, "are object"),
+        (_text, "are object"),
         (_group, "not a plain array"),
         (_nothing, "no weights at"),
     ],
@@ -345,6 +381,70 @@ def test_a_file_too_large_is_refused(model_file: ModelFile, tmp_path: Path) -> N
         archive.writestr("config.json", b" " * (MAX_BYTES + 1))
     with pytest.raises(ModelError, match=r"config\.json in the model file exceeds"):
         ModelFile(bomb.getvalue())
+    weights = rewrite(model_file.data, weights=bytes(MAX_BYTES + 1))
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(weights)) as archive,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in archive.namelist():
+            small.writestr(name, archive.read(name))
+    assert len(packed.getvalue()) < MAX_BYTES // 100
+    with pytest.raises(ModelError, match=r"model\.weights\.h5 in the model file exceeds"):
+        ModelFile(packed.getvalue())
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/escaped", "assets/../../escaped", "C:\\escaped"])
+def test_members_of_other_places_are_never_unpacked(
+    model_file: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A path that leads out of the archive is not followed: nothing but two members is read."""
+    buffer = io.BytesIO(model_file.data)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(name.replace("/escaped", f"{tmp_path}/escaped"), "x")
+        archive.writestr("assets/run.py", "raise SystemExit")
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("TMPDIR", str(home))
+    opened = ModelFile(buffer.getvalue())
+    assert opened.keras_model().spec == model_file.spec
+    assert opened.sha256 == model_file.sha256
+    assert sorted(tmp_path.rglob("*")) == [home]
+
+
+@pytest.mark.parametrize("damage", ["encrypted", "unknown compression", "wrong checksum"])
+def test_members_that_cannot_be_unpacked_are_refused(model_file: ModelFile, damage: str) -> None:
+    """Flags of the archive that ask for a password, a method of another or lie are one line."""
+    data = bytearray(rewrite(model_file.data))
+    local, central = data.index(b"PK\x03\x04"), data.index(b"PK\x01\x02")
+    for header in (local, central + 2):
+        if damage == "encrypted":
+            data[header + 6] |= 1
+        elif damage == "unknown compression":
+            data[header + 8 : header + 10] = b"\x63\x00"
+        else:
+            data[header + 14] ^= 1
+    names = zipfile.ZipFile(io.BytesIO(model_file.data)).namelist()
+    assert names[0] in {"config.json", "metadata.json"}
+    with pytest.raises(ModelError, match="not a readable") as caught:
+        read_member(bytes(data), names[0])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lambda_layer_runs_nothing(tmp_path: Path) -> None:
+    """A file that Keras itself saved, with code in it, is refused with its code unread."""
+    import keras
+
+    target = str(tmp_path / "written")
+    layer = keras.layers.Lambda(lambda x: (Path(target).touch(), x)[1], output_shape=(4,))
+    model = keras.Sequential([keras.Input((4,)), layer])
+    Path(target).unlink(missing_ok=True)  # building the model may have run it
+    path = tmp_path / "evil.keras"
+    model.save(path)
+    with pytest.raises(ModelError, match="not a 'srsat>SRCNN'"):
+        load_model(path)
+    assert not Path(target).exists()
 
 
 def test_the_scale_must_be_the_models(model_file: ModelFile) -> None:
