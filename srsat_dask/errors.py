@@ -11,7 +11,8 @@
     ├── SourceError              a tile service cannot serve the request (exit status 2)
     │   ├── TokenError           the token is missing, unknown or refused
     │   └── UnreachableError     no usable answer came from the service's address
-    └── ShardError               a task failed; names its shard, chains its cause (exit status 1)
+    ├── ShardError               a task failed; names its shard, chains its cause (exit status 1)
+    └── TrainingError            a training broke down; its checkpoint is kept (exit status 1)
 
 Each carries ``exit_status``, what the ``srsat`` command exits with. A message names the value,
 what was expected and the remedy, and never holds a token.
@@ -58,5 +59,11 @@ class UnreachableError(SourceError):
 
 class ShardError(SrsatError):
     """A task failed; the message names its shard and the cause is chained."""
+
+    exit_status = 1
+
+
+class TrainingError(SrsatError):
+    """A training cannot go on: its loss is no number, or one of its ranks is lost."""
 
     exit_status = 1

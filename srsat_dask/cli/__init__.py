@@ -30,7 +30,7 @@ from srsat_dask.errors import SrsatError
 COMMANDS = (demo, sandbox, scenes, harvest, status, verify, train, evaluate, upscale, export)
 """The commands in the order of the pipeline."""
 
-RESUMABLE = (harvest, upscale)
+RESUMABLE = (harvest, train, upscale)
 """Commands that go on where they were interrupted."""
 
 

@@ -53,12 +53,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="area (default): a scene counts by its pixels; even: each scene as much as another",
     )
     parser.add_argument("--seed", type=int, default=0, help="of split, patches, weights; default 0")
+    kept = parser.add_argument_group("long runs")
+    kept.add_argument(
+        "--fresh", action="store_true", help="start over where OUT.checkpoint would go on"
+    )
+    kept.add_argument(
+        "--checkpoint-minutes", type=float, default=5, metavar="M", help="between checkpoints; 5"
+    )
+    kept.add_argument(
+        "--patience", type=int, metavar="EPOCHS", help="stop when validation got no better for"
+    )
+    kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard event files there")
     add_cluster(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Train a model on mosaic stores, rasters and folders of images."""
     from srsat_dask.training import train as fit
+    from srsat_dask.training.checkpoint import checkpoint_path
+
+    if not options.fresh and checkpoint_path(options.model).exists():
+        say(f"{checkpoint_path(options.model)} is there: going on from it")
 
     with on_cluster(options.cluster):
         fit(
@@ -75,6 +90,10 @@ def run(options: argparse.Namespace) -> int:
             model_path=options.model,
             held_out=options.held_out,
             weights=options.weights,
+            fresh=options.fresh,
+            checkpoint_minutes=options.checkpoint_minutes,
+            patience=options.patience,
+            tensorboard=options.tensorboard,
             seed=options.seed,
         )
     say(f"{options.model} is written, with its history (JSON) and curve (PNG) beside it")

@@ -62,13 +62,20 @@ def history(
     last = epochs[-1]
     return {
         **settings,
-        "bicubic_val_psnr": bicubic,
-        "best_val_psnr": max(epoch.val_psnr for epoch in epochs),
         "timing": {
             "seconds": last.seconds,
             "steps": last.steps,
             "megapixels_per_second": last.steps * batch_pixels / last.seconds / 1e6,
         },
+        **summary(epochs, bicubic),
+    }
+
+
+def summary(epochs: Sequence[Epoch], bicubic: float) -> dict[str, Any]:
+    """Return what a curve shows: the epochs, the best one's PSNR and bicubic's (dB)."""
+    return {
+        "bicubic_val_psnr": bicubic,
+        "best_val_psnr": max(epoch.val_psnr for epoch in epochs),
         "epochs": [{"epoch": n, **asdict(epoch)} for n, epoch in enumerate(epochs, 1)],
     }
 
@@ -83,8 +90,8 @@ def write_history(model_path: str | Path, document: dict[str, Any]) -> None:
     document : dict
         From `history`.
     """
-    _write(history_path(model_path), json.dumps(document, indent=2).encode())
-    _write(curve_path(model_path), draw_curve(document))
+    write_whole(history_path(model_path), json.dumps(document, indent=2).encode())
+    write_whole(curve_path(model_path), draw_curve(document))
 
 
 def draw_curve(document: dict[str, Any]) -> bytes:
@@ -93,7 +100,7 @@ def draw_curve(document: dict[str, Any]) -> bytes:
     Parameters
     ----------
     document : dict
-        From `history`.
+        From `history` or `summary`.
 
     Returns
     -------
@@ -127,8 +134,16 @@ def draw_curve(document: dict[str, Any]) -> bytes:
     return image.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; one that is there is replaced.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    # Always the same name: what a killed process leaves behind, the next one takes away.
+    partial = path.with_name(f".{path.name}.part")
     try:
         partial.write_bytes(content)
         partial.replace(path)

@@ -3,6 +3,7 @@
 Importing this module imports Keras and its backend.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from keras import ops
 
 from srsat_dask.model.bicubic import upsample
 from srsat_dask.model.network import SRCNN
+from srsat_dask.training.fit import Mean, Scores, State
 from srsat_dask.training.patches import Patches, PatchShape
 from srsat_dask.training.presets import Preset
 
@@ -134,6 +136,54 @@ def taps_out(values: Any, kernel: Any) -> Any:
     return total
 
 
+class KerasTrainer:
+    """The trainer of one process: a compiled Keras model.
+
+    Parameters
+    ----------
+    srcnn : SRCNN
+        The network to train, changed in place.
+    preset : Preset
+        Which optimizer and metric.
+    validation : sequence of Patches
+        Batches that the weights are judged by.
+    """
+
+    def __init__(self, srcnn: SRCNN, preset: Preset, validation: Sequence[Patches]) -> None:
+        self._srcnn = srcnn
+        self._model = training_model(srcnn, preset)
+        # Before the first step there would be no variables to restore.
+        self._model.optimizer.build(self._model.trainable_variables)
+        self._validation = [as_batch(part) for part in validation]
+
+    def step(self, patches: Patches, rate: float) -> Scores:
+        """Learn from one batch at a learning rate."""
+        self._model.optimizer.learning_rate = rate
+        lr, hr, weight = as_batch(patches)
+        logs = self._model.train_on_batch(lr, hr, sample_weight=weight, return_dict=True)
+        return Scores(float(logs["loss"]), float(logs["psnr"]))
+
+    def validate(self) -> Scores:
+        """Judge the present weights by the validation patches."""
+        mean = Mean()
+        for lr, hr, weight in self._validation:
+            logs = self._model.test_on_batch(lr, hr, sample_weight=weight, return_dict=True)
+            mean.add(Scores(float(logs["loss"]), float(logs["psnr"])), len(lr))
+        return mean.scores
+
+    def state(self) -> State:
+        """Return a copy of weights and optimizer."""
+        variables = self._model.optimizer.variables
+        copies = [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]
+        return State(self._srcnn.get_weights(), copies)
+
+    def restore(self, state: State) -> None:
+        """Go back to a state."""
+        self._srcnn.set_weights(state.weights)
+        for variable, value in zip(self._model.optimizer.variables, state.optimizer, strict=True):
+            variable.assign(value)
+
+
 def training_model(srcnn: SRCNN, preset: Preset) -> keras.Model:
     """Return a model to train the SRCNN with, compiled with MSE, Adam and PSNR."""
     model = TrainingModel(srcnn)
@@ -165,17 +215,17 @@ def as_batch(patches: Patches) -> Batch:
     )
 
 
-def bicubic_psnr(batches: list[Batch], shape: PatchShape, *, pooled: bool) -> float:
+def bicubic_psnr(batches: Sequence[Patches], shape: PatchShape, *, pooled: bool) -> float:
     """Return the PSNR in dB of plain bicubic upsampling, measured as the network's is."""
     metric = PSNR(pooled)
     values = []
     inner = slice(shape.scale * shape.halo, -shape.scale * shape.halo)
-    for lr, hr, weight in batches:
+    for lr, hr, weight in map(as_batch, batches):
         images = np.stack([upsample(image, shape.scale)[inner, inner] for image in lr])
         metric.reset_state()
         metric.update_state(hr, images, weight)
         values.append(float(metric.result()))
-    return float(np.average(values, weights=[len(lr) for lr, _, _ in batches]))
+    return float(np.average(values, weights=[len(patches) for patches in batches]))
 
 
 def _cropped(images: Any, pixels: int) -> Any:

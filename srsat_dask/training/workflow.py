@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,9 @@ from srsat_dask.runtime.progress import track
 from srsat_dask.training import record
 from srsat_dask.training.feed import shard_sources, training_batches, validation_patches
 from srsat_dask.training.fit import Budget, fit, progress_report
-from srsat_dask.training.history import check_model_path, history, write_history
+from srsat_dask.training.history import history, write_history
+from srsat_dask.training.keeping import CHECKPOINT_MINUTES, Keeping
+from srsat_dask.training.logs import Logs
 from srsat_dask.training.patches import Patches, PatchShape
 from srsat_dask.training.presets import choose_preset
 
@@ -51,6 +53,10 @@ def train(
     model_path: str | Path | None = None,
     held_out: tuple[float, float] = (0.1, 0.15),
     weights: str = "area",
+    fresh: bool = False,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    patience: int | None = None,
+    tensorboard: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> "keras.Model":
@@ -86,11 +92,21 @@ def train(
         blur of that MTF at the Nyquist frequency), each with ``+noise:2`` (in digital numbers of 8
         bits) if wanted.
     model_path : str or Path, optional
-        Write the model to ``OUT.keras``, with ``OUT.history.json`` and ``OUT.curve.png`` beside.
+        Write the model to ``OUT.keras``, with ``OUT.history.json`` and, while it trains,
+        ``OUT.history.csv`` and ``OUT.curve.png`` beside. Until it is written ``OUT.checkpoint`` is
+        kept: after an interruption the same call goes on from there.
     held_out : tuple of float
         Shares of each scene's blocks for validation and for test.
     weights : {"area", "even"}
         Whether a scene counts by its pixels to train on, or each scene as much as another.
+    fresh : bool
+        Start over, whatever checkpoint there is.
+    checkpoint_minutes : float
+        Time between checkpoints within an epoch; there is one after every epoch.
+    patience : int, optional
+        Stop after so many epochs without a better validation PSNR.
+    tensorboard : str or Path, optional
+        Folder to write TensorBoard's event files to; needs the package ``tensorboard``.
     seed : int
         Seed of the split, the patches and the first weights; not negative.
     progress : bool
@@ -105,7 +121,8 @@ def train(
     Raises
     ------
     InputError
-        Arguments out of range, or inputs without a place for a patch or a held-out patch.
+        Arguments out of range, inputs without a place for a patch or a held-out patch, or a
+        checkpoint of other settings.
     StoreError
         A store that is not one of ours.
     RasterError
@@ -114,8 +131,8 @@ def train(
         A network that cannot be.
     ShardError
         A feed task failed for good.
-    SrsatError
-        The loss became infinite or not a number.
+    TrainingError
+        The loss became infinite or not a number; the checkpoint before it is kept.
     """
     chosen = choose_preset(
         preset, filters=filters, kernels=kernels, residual=residual, luminance=luminance
@@ -131,8 +148,7 @@ def train(
     )
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")
-    if model_path is not None:
-        check_model_path(model_path)
+    keeping = Keeping(model_path, fresh, checkpoint_minutes, patience, tensorboard)
     if weights not in WEIGHTS:
         raise InputError(f"weights {weights!r} is unknown: choose {' or '.join(WEIGHTS)}")
     given = _training_inputs(inputs, spec.bands, Shares(*held_out, seed))
@@ -151,55 +167,76 @@ def train(
     shape = PatchShape(scale, chosen.patch(scale), spec.halo, chosen.contrast_stretch, degraded_by)
     wide_shape = replace(shape, size=chosen.validation_patch(scale))
 
+    described = {
+        "scale": scale,
+        "margin": spec.margin,
+        "normalisation": "pixel / 255",
+        "degradation": record.degradation(shape),
+        "training_data": data,
+        "recipe": record.recipe(preset, chosen, shape, seed, 0),
+    }
+    settings = {**described, "weights": weights, "budget": asdict(budget)}
+    run, state = keeping.begin(settings)
+
     with current_client() as client:
-        validation = validation_patches(client, judges, wide_shape, seed)
-        with closing(training_batches(client, sources, shape, chosen.batch, seed)) as feed:
+        validation = list(_batched(validation_patches(client, judges, wide_shape, seed)))
+        with closing(
+            training_batches(client, sources, shape, chosen.batch, seed, run.place)
+        ) as feed:
             first = next(feed)
             # Keras and its backend take seconds to load: not before the data are known to do.
             from srsat_dask.model.network import SRCNN
             from srsat_dask.training import objective
 
             model = objective.seeded(SRCNN(**spec.config()), seed)
-            fitted = objective.training_model(model, chosen)
-            judged = [objective.as_batch(part) for part in _validation_batches(validation)]
-            bicubic = objective.bicubic_psnr(judged, wide_shape, pooled=chosen.pooled_psnr)
+            bicubic = objective.bicubic_psnr(validation, wide_shape, pooled=chosen.pooled_psnr)
             logger.info(
-                "%d scenes, %d shards, %d validation patches, bicubic %.2f dB",
+                "%d scenes, %d shards, from step %d, bicubic %.2f dB",
                 len(scenes),
                 len(sources),
-                len(validation),
+                run.step,
                 bicubic,
             )
-            batches = (objective.as_batch(part) for part in chain([first], feed))
+            trainer = objective.KerasTrainer(model, chosen, validation)
+            if state is not None:
+                trainer.restore(state)
             total = float(budget.steps or budget.seconds or 0)
             counted = budget.steps is not None
             with (
                 track("train", total, shown=progress, count=counted) as tracker,
                 learning_on(client) as learning,
+                Logs(model_path, tensorboard, run.epochs, bicubic) as logs,
             ):
-                report = progress_report(tracker, learning, total, bicubic)
-                epochs_done = fit(fitted, batches, judged, chosen, budget, report)
+                fit(
+                    trainer,
+                    chain([first], feed),
+                    chosen,
+                    budget,
+                    progress_report(tracker, learning, total, bicubic),
+                    run=run,
+                    patience=patience,
+                    tell=logs.tell,
+                    keep=keeping.keeper(settings, trainer),
+                    keep_every=60 * checkpoint_minutes,
+                )
 
     metadata = {
-        "scale": scale,
-        "margin": spec.margin,
-        "normalisation": "pixel / 255",
-        "degradation": record.degradation(shape),
-        "training_data": data,
-        "recipe": record.recipe(preset, chosen, shape, seed, epochs_done[-1].steps),
+        **described,
+        "recipe": record.recipe(preset, chosen, shape, seed, run.step),
         "provenance": record.provenance(),
     }
     result = SRCNN(**{**spec.config(), "metadata": metadata})
-    result.set_weights(model.get_weights())
+    result.set_weights(run.best)
     if model_path is not None:
         save_model(result, model_path)
         document = history(
-            epochs_done,
+            run.epochs,
             bicubic,
             batch_pixels=chosen.batch * shape.size**2,
             settings=metadata,
         )
         write_history(model_path, document)
+        keeping.end()
     return result
 
 
@@ -223,7 +260,7 @@ def _training_inputs(
     return given
 
 
-def _validation_batches(patches: Patches) -> Iterator[Patches]:
+def _batched(patches: Patches) -> Iterator[Patches]:
     batch = max(VALIDATION_PIXELS // patches.hr.shape[1] ** 2, 1)
     for start in range(0, len(patches), batch):
         yield patches.take(slice(start, start + batch))

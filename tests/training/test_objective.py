@@ -154,7 +154,7 @@ def test_bicubic_is_pillows(objective):
     ]
     upsampled = np.clip(np.stack(bands, axis=-1)[12:-12, 12:-12] / 255, 0, 1)
     expected = peak_signal_noise_ratio(patches.hr[0] / 255, upsampled, data_range=1)
-    found = objective.bicubic_psnr([objective.as_batch(patches)], shape, pooled=False)
+    found = objective.bicubic_psnr([patches], shape, pooled=False)
     assert found == pytest.approx(expected, abs=1e-3)
 
 

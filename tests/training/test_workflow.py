@@ -60,6 +60,7 @@ def test_training_beats_bicubic_and_leaves_its_files(make_scene, tmp_path, quick
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "mosaic.zarr",
         "out.curve.png",
+        "out.history.csv",
         "out.history.json",
         "out.keras",
     ]
