@@ -354,13 +354,22 @@ def test_model_that_is_not_bundled_is_to_be_trained(
 def test_interrupted_command_promises_only_what_it_keeps(
     srsat: Srsat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Harvesting and upscaling go on from where they were; the others start anew."""
+    """Harvest, training and upscaling go on from where they were; the others start anew."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     for patched, arguments, said in [
-        ("srsat_dask.training.train", ("train", "m.zarr", "--model", "m.keras", *THREADS), ""),
+        (
+            "srsat_dask.training.train",
+            ("train", "m.zarr", "--model", "m.keras", *THREADS),
+            "; the same command again goes on from here",
+        ),
+        (
+            "srsat_dask.training.train",
+            ("train", "m.zarr", "--model", "m.keras", "--fresh", *THREADS),
+            "",
+        ),
         ("srsat_dask.evaluation.report.evaluate", ("evaluate", "m.zarr", "--model", "m"), ""),
         ("srsat_dask.demo.run_demo", ("demo",), ""),
         (

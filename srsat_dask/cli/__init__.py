@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"srsat: error: {' '.join(said.split())}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
-        resumes = options.command in RESUMABLE
+        resumes = options.command in RESUMABLE and not getattr(options, "fresh", False)
         goes_on = "; the same command again goes on from here" if resumes else ""
         sys.stderr.write(f"srsat: interrupted{goes_on}\n")
         return INTERRUPTED
