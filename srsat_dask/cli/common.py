@@ -82,11 +82,11 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
+def add_cluster(parser: argparse.ArgumentParser, default: str | None = "local") -> None:
     """Add ``--cluster``."""
     parser.add_argument(
         "--cluster",
-        default="local",
+        default=default,
         metavar="PROFILE",
         help="local (default), threads, a scheduler address, or a YAML file",
     )

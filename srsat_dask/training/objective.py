@@ -74,11 +74,15 @@ class TrainingModel(keras.Model):
     ----------
     srcnn : SRCNN
         The network to train; the weights are its own, in the same order.
+    last_layer_rate : float
+        Gradient of the last layer, as a share of what it is: under stochastic gradient descent
+        its learning rate as a share of the others'.
     """
 
-    def __init__(self, srcnn: SRCNN) -> None:
+    def __init__(self, srcnn: SRCNN, last_layer_rate: float = 1.0) -> None:
         super().__init__()
         self.srcnn = srcnn
+        self._last_layer_rate = last_layer_rate
         spec = srcnn.spec
         self._radius = spec.margin // 2
         self._crop = spec.scale * spec.halo - self._radius
@@ -93,7 +97,8 @@ class TrainingModel(keras.Model):
         for convolution in others[:-1]:
             values = convolution(values)
         last = others[-1] if others else first
-        values = taps_out(values, last.kernel) + last.bias
+        kernel, bias = (_slower(v, self._last_layer_rate) for v in (last.kernel, last.bias))
+        values = taps_out(values, kernel) + bias
         if carried is not None:
             values = values + _cropped(carried, self._radius)
         return values
@@ -185,22 +190,38 @@ class KerasTrainer:
 
 
 def training_model(srcnn: SRCNN, preset: Preset) -> keras.Model:
-    """Return a model to train the SRCNN with, compiled with MSE, Adam and PSNR."""
-    model = TrainingModel(srcnn)
+    """Return a model to train the SRCNN with, compiled with MSE, PSNR and an optimizer."""
+    model = TrainingModel(srcnn, preset.last_layer_rate)
+    if preset.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(preset.first_rate)
+    else:
+        optimizer = keras.optimizers.SGD(preset.first_rate, momentum=preset.momentum)
     # Keras chooses whether to compile by XLA. On TensorFlow's CPU it does not, and forcing it won
     # nothing: as many steps in a minute, within the noise, its compilation counted.
     model.compile(
-        optimizer=keras.optimizers.Adam(preset.first_rate),
+        optimizer=optimizer,
         loss=keras.losses.MeanSquaredError(),
         weighted_metrics=[PSNR(preset.pooled_psnr)],
     )
     return model
 
 
-def seeded(srcnn: SRCNN, seed: int) -> SRCNN:
-    """Give the network the first weights of a seed, without touching Keras' global one."""
+def seeded(srcnn: SRCNN, seed: int, deviation: float | None = None) -> SRCNN:
+    """Give the network the first weights of a seed, without touching Keras' global one.
+
+    Parameters
+    ----------
+    srcnn : SRCNN
+        Changed in place, and returned.
+    seed : int
+        Of the kernels; biases are 0.
+    deviation : float, optional
+        Standard deviation of all kernels, Gaussian; else each layer's own initializer.
+    """
     for layer, convolution in enumerate(srcnn.convolutions):
         initializer = convolution.kernel_initializer
+        if deviation is not None:
+            initializer = keras.initializers.RandomNormal(stddev=deviation)
         first = type(initializer)(**{**initializer.get_config(), "seed": seed + layer})
         convolution.kernel.assign(first(convolution.kernel.shape))
     return srcnn
@@ -226,6 +247,13 @@ def bicubic_psnr(batches: Sequence[Patches], shape: PatchShape, *, pooled: bool)
         metric.update_state(hr, images, weight)
         values.append(float(metric.result()))
     return float(np.average(values, weights=[len(patches) for patches in batches]))
+
+
+def _slower(weights: Any, rate: float) -> Any:
+    """Return weights of the same values, but for rounding, whose gradient is a share of theirs."""
+    if rate == 1:
+        return weights
+    return rate * weights + ops.stop_gradient((1 - rate) * weights)
 
 
 def _cropped(images: Any, pixels: int) -> Any:

@@ -1,7 +1,7 @@
 """What a model's file and history say of how it was made: no folder, no secret, only names."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import srsat_dask
 from srsat_dask.errors import InputError
+from srsat_dask.model.file import ModelFile
 from srsat_dask.mosaic.inputs import MosaicScene, ReadableScene
 from srsat_dask.mosaic.split import Part, Split, short
 from srsat_dask.training.patches import PatchShape
@@ -111,17 +112,29 @@ def degradation(shape: PatchShape) -> dict[str, Any]:
     }
 
 
-def recipe(name: str, preset: Preset, shape: PatchShape, seed: int, steps: int) -> dict[str, Any]:
-    """Return the settings of a training run and how many steps it did."""
-    return {
+def recipe(
+    name: str,
+    preset: Preset,
+    shape: PatchShape,
+    seed: int,
+    steps: int,
+    file: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the settings of a training run, how many steps it did and what its file said."""
+    settings = {
         "preset": name,
         **asdict(preset),
         "size": shape.size,
         "loss": "mean squared error",
-        "optimizer": "Adam",
         "seed": seed,
         "steps": steps,
     }
+    return settings if file is None else {**settings, "file": public(dict(file))}
+
+
+def initial(file: ModelFile) -> dict[str, Any]:
+    """Return which model a training started from."""
+    return {"sha256": file.sha256, "scale": file.spec.scale}
 
 
 def provenance() -> dict[str, str]:

@@ -1,16 +1,16 @@
 """Training, start to end: plan the split, draw patches on the cluster, fit here, write."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from srsat_dask.errors import InputError
+from srsat_dask.errors import InputError, ModelError
 from srsat_dask.model.degradation import Degradation
-from srsat_dask.model.file import save_model
+from srsat_dask.model.file import ModelFile, save_model
 from srsat_dask.model.spec import ModelSpec
 from srsat_dask.mosaic.inputs import MosaicScene, is_image_folder, open_folder, open_inputs
 from srsat_dask.mosaic.split import Part, Shares, split_scene
@@ -27,6 +27,8 @@ from srsat_dask.training.patches import Patches, PatchShape
 from srsat_dask.training.presets import choose_preset
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import keras
 
 VALIDATION_PIXELS = 2**18
@@ -49,6 +51,8 @@ def train(
     kernels: Sequence[int] | None = None,
     residual: bool | None = None,
     luminance: bool | None = None,
+    settings: Mapping[str, Any] | None = None,
+    init: "str | PathLike[str] | keras.Model | ModelFile | None" = None,
     degradation: str | Degradation = "bicubic",
     model_path: str | Path | None = None,
     held_out: tuple[float, float] = (0.1, 0.15),
@@ -58,6 +62,7 @@ def train(
     patience: int | None = None,
     tensorboard: str | Path | None = None,
     seed: int = 0,
+    recipe_file: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> "keras.Model":
     """Train an SRCNN on the scenes of mosaic stores, on rasters and on folders of images.
@@ -87,6 +92,12 @@ def train(
         Whether the network predicts what to add to the bicubic image; by default the preset's.
     luminance : bool, optional
         Whether it sees and corrects BT.601 luma alone, chroma being bicubic; likewise.
+    settings : mapping, optional
+        Further fields of :class:`srsat_dask.training.Preset` and their values in place of the
+        preset's, such as ``{"batch": 16, "size": 48, "first_rate": 5e-4}``.
+    init : str, path, keras.Model or ModelFile, optional
+        Start from the weights of this model, which has the same layers; it may be of another
+        scale.
     degradation : str or Degradation
         How inputs are made of targets: ``bicubic`` (antialiased), ``area``, ``mtf:0.25`` (Gaussian
         blur of that MTF at the Nyquist frequency), each with ``+noise:2`` (in digital numbers of 8
@@ -109,6 +120,8 @@ def train(
         Folder to write TensorBoard's event files to; needs the package ``tensorboard``.
     seed : int
         Seed of the split, the patches and the first weights; not negative.
+    recipe_file : mapping, optional
+        What a recipe file said, to be recorded in the model.
     progress : bool
         Show a progress bar on stderr.
 
@@ -134,9 +147,13 @@ def train(
     TrainingError
         The loss became infinite or not a number; the checkpoint before it is kept.
     """
-    chosen = choose_preset(
-        preset, filters=filters, kernels=kernels, residual=residual, luminance=luminance
-    )
+    network = {
+        "filters": None if filters is None else tuple(filters),
+        "kernels": None if kernels is None else tuple(kernels),
+        "residual": residual,
+        "luminance": luminance,
+    }
+    chosen = choose_preset(preset, {**(settings or {}), **network})
     budget = Budget.of(chosen, epochs, minutes)
     degraded_by = Degradation.of(degradation)
     spec = ModelSpec(
@@ -146,6 +163,7 @@ def train(
         residual=chosen.residual,
         luminance=chosen.luminance,
     )
+    started = None if init is None else _initial(init, spec)
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")
     keeping = Keeping(model_path, fresh, checkpoint_minutes, patience, tensorboard)
@@ -164,7 +182,14 @@ def train(
         )
     # Now, not after the training: the record is of the pixels that were there to train on.
     data = record.training_data(given)
-    shape = PatchShape(scale, chosen.patch(scale), spec.halo, chosen.contrast_stretch, degraded_by)
+    shape = PatchShape(
+        scale,
+        chosen.patch(scale),
+        spec.halo,
+        chosen.contrast_stretch,
+        degraded_by,
+        recoloured=chosen.augment == "colour",
+    )
     wide_shape = replace(shape, size=chosen.validation_patch(scale))
 
     described = {
@@ -173,13 +198,16 @@ def train(
         "normalisation": "pixel / 255",
         "degradation": record.degradation(shape),
         "training_data": data,
-        "recipe": record.recipe(preset, chosen, shape, seed, 0),
+        "recipe": record.recipe(preset, chosen, shape, seed, 0, recipe_file),
     }
-    settings = {**described, "weights": weights, "budget": asdict(budget)}
-    run, state = keeping.begin(settings)
+    if started is not None:
+        described["init"] = record.initial(started)
+    checkpointed = {**described, "weights": weights, "budget": asdict(budget)}
+    run, state = keeping.begin(checkpointed)
 
     with current_client() as client:
-        validation = list(_batched(validation_patches(client, judges, wide_shape, seed)))
+        drawn = validation_patches(client, judges, wide_shape, seed, chosen.validation_patches)
+        validation = list(_batched(drawn))
         with closing(
             training_batches(client, sources, shape, chosen.batch, seed, run.place)
         ) as feed:
@@ -188,7 +216,9 @@ def train(
             from srsat_dask.model.network import SRCNN
             from srsat_dask.training import objective
 
-            model = objective.seeded(SRCNN(**spec.config()), seed)
+            model = objective.seeded(SRCNN(**spec.config()), seed, chosen.initial_deviation)
+            if started is not None:
+                model.set_weights([array for layer in started.weights() for array in layer])
             bicubic = objective.bicubic_psnr(validation, wide_shape, pooled=chosen.pooled_psnr)
             logger.info(
                 "%d scenes, %d shards, from step %d, bicubic %.2f dB",
@@ -210,19 +240,19 @@ def train(
                 fit(
                     trainer,
                     chain([first], feed),
-                    chosen,
+                    chosen.of_mean_loss(scale, spec.bands),
                     budget,
                     progress_report(tracker, learning, total, bicubic),
                     run=run,
                     patience=patience,
                     tell=logs.tell,
-                    keep=keeping.keeper(settings, trainer),
+                    keep=keeping.keeper(checkpointed, trainer),
                     keep_every=60 * checkpoint_minutes,
                 )
 
     metadata = {
         **described,
-        "recipe": record.recipe(preset, chosen, shape, seed, run.step),
+        "recipe": record.recipe(preset, chosen, shape, seed, run.step, recipe_file),
         "provenance": record.provenance(),
     }
     result = SRCNN(**{**spec.config(), "metadata": metadata})
@@ -258,6 +288,18 @@ def _training_inputs(
         pairs = tuple((scene, split_scene(scene, shares)) for scene in scenes)
         given.append(record.TrainingInput(pairs, folder))
     return given
+
+
+def _initial(model: "str | PathLike[str] | keras.Model | ModelFile", spec: ModelSpec) -> ModelFile:
+    """Return a model whose weights fit the network."""
+    file = ModelFile.open(model)
+    if file.spec.shapes != spec.shapes:
+        raise ModelError(
+            f"init has filters {file.spec.filters} and kernels {file.spec.kernels}"
+            f"{' on luminance' if file.spec.luminance else ''}, the network {spec.filters} and"
+            f" {spec.kernels}{' on luminance' if spec.luminance else ''}: give the same to both"
+        )
+    return file
 
 
 def _batched(patches: Patches) -> Iterator[Patches]:

@@ -178,3 +178,32 @@ def test_pixels_become_floats(objective):
     assert lr.dtype == hr.dtype == weight.dtype == np.float32
     assert (lr == 1).all()
     np.testing.assert_allclose(hr, 0.2, rtol=1e-6)
+
+
+def test_the_last_layer_may_learn_more_slowly(objective, rng):
+    """Under sgd its first step is a tenth of the whole one, and the others' the same."""
+    from dataclasses import replace
+
+    paper = replace(PRESETS["paper"], last_layer_rate=1.0, first_rate=0.1)
+    steps = []
+    for preset in (paper, replace(paper, last_layer_rate=0.1)):
+        srcnn = make_srcnn(scale=4, filters=(8, 4))
+        before = srcnn.get_weights()
+        lr, hr, weight = batch_of(np.random.default_rng(5))
+        objective.training_model(srcnn, preset).train_on_batch(lr, hr, sample_weight=weight)
+        steps.append([new - old for new, old in zip(srcnn.get_weights(), before, strict=True)])
+    for layer, (whole, slow) in enumerate(zip(*steps, strict=True)):
+        share = 0.1 if layer >= 4 else 1.0
+        np.testing.assert_allclose(slow, share * whole, rtol=1e-3, atol=1e-7)
+
+
+def test_first_weights_may_have_one_deviation(objective):
+    """Every kernel is drawn with it, and biases are 0."""
+    from srsat_dask.model import SRCNN
+
+    srcnn = objective.seeded(SRCNN(4), 1, 0.01)
+    for array in srcnn.get_weights():
+        if array.ndim == 4:
+            assert array.std() == pytest.approx(0.01, rel=0.1)
+        else:
+            assert not array.any()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from srsat_dask.errors import InputError, ModelError
 from srsat_dask.model.degradation import Degradation
+from srsat_dask.model.file import ModelFile
 from srsat_dask.mosaic.inputs import open_folder
 from srsat_dask.mosaic.ledger import fingerprint
 from srsat_dask.mosaic.split import Part, Shares, split_scene
@@ -160,6 +161,28 @@ def test_a_scene_too_small_is_refused(make_scene):
         train(scene.store, **SMALL)
 
 
+def test_training_starts_from_another_model(make_scene, make_model, tmp_path, quick):
+    """With a rate next to nothing the weights stay those of the first model, of another scale."""
+    first = make_model(2, filters=(16, 8), kernels=(5, 1, 3))
+    scene = make_scene()
+    still = {"first_rate": 1e-12, "last_rate": 1e-12}
+    model = train(scene.store, epochs=1, scale=3, init=first, settings=still, **quick)
+    for one, two in zip(first.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+    assert model.metadata["init"] == {"sha256": ModelFile.open(first).sha256, "scale": 2}
+    with pytest.raises(ModelError, match="init has filters"):
+        train(scene.store, init=make_model(2), **quick)
+
+
+def test_the_record_holds_the_recipe(make_scene, quick):
+    """What its file said, without folders, and the settings that came of it."""
+    said = {"inputs": ["/at/home/mosaic.zarr"], "batch": 2}
+    model = train(make_scene().store, epochs=1, settings={"batch": 2}, recipe_file=said, **quick)
+    recipe = model.metadata["recipe"]
+    assert recipe["batch"] == 2
+    assert recipe["file"] == {"inputs": ["mosaic.zarr"], "batch": 2}
+
+
 def test_a_folder_is_trained_on_with_a_store(make_scene, folder, quick):
     """Small images have one entry together that tells them apart, others one each."""
     scene = make_scene()
@@ -220,6 +243,7 @@ def test_an_image_of_nodata_only_is_refused(tmp_path):
         ({"scale": 5}, ModelError, "scale 5"),
         ({"kernels": (8, 1, 5)}, ModelError, "kernel of 8"),
         ({"filters": (8,)}, ModelError, "filters"),
+        ({"settings": {"bach": 1}}, InputError, "did you mean 'batch'"),
         ({"weights": "equal"}, InputError, "weights 'equal'"),
         ({"held_out": (0.5, 0.5)}, InputError, "held-out fractions 0.5, 0.5"),
         ({"seed": -1}, InputError, "seed -1"),
