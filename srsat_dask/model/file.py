@@ -156,7 +156,13 @@ class ModelFile:
 
 
 def bundled_models() -> tuple[str, ...]:
-    """Return the names of the models that come with the package, sorted."""
+    """Return the names of the models that come with the package.
+
+    Returns
+    -------
+    tuple of str
+        Sorted; each may be given wherever a model is taken.
+    """
     folder = resources.files("srsat_dask.model") / "bundled"
     if not folder.is_dir():
         return ()
