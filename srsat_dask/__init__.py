@@ -40,6 +40,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mosaic.store": ["open_mosaic"],
         "products.cog": ["export"],
         "runtime.clusters": ["connect"],
+        "training.sweep": ["sweep"],
         "training.workflow": ["train"],
         "upscaling.lazy": ["upscale"],
         "upscaling.store": ["upscale_store"],

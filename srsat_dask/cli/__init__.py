@@ -20,6 +20,7 @@ from srsat_dask.cli import (
     sandbox,
     scenes,
     status,
+    sweep,
     train,
     upscale,
     verify,
@@ -27,10 +28,10 @@ from srsat_dask.cli import (
 from srsat_dask.cli.common import BAD_INPUT, INTERRUPTED
 from srsat_dask.errors import SrsatError
 
-COMMANDS = (demo, sandbox, scenes, harvest, status, verify, train, evaluate, upscale, export)
+COMMANDS = (demo, sandbox, scenes, harvest, status, verify, train, sweep, evaluate, upscale, export)
 """The commands in the order of the pipeline."""
 
-RESUMABLE = (harvest, train, upscale)
+RESUMABLE = (harvest, train, sweep, upscale)
 """Commands that go on where they were interrupted."""
 
 
