@@ -131,6 +131,9 @@ class _Products:
         self.mosaic = folder / "mosaic.zarr"
         self.model = folder / "model.keras"
         self.history = folder / "model.history.json"
+        self.log = folder / "model.history.csv"
+        # Of a demo that was interrupted: the next one starts over.
+        self.checkpoint = folder / "model.checkpoint"
         self.curve = folder / "model.curve.png"
         self.upscaled = folder / "sr.zarr"
         self.raster = folder / "sr.tif"

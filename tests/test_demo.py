@@ -22,6 +22,7 @@ PRODUCTS = {
     "mosaic.zarr",
     "model.keras",
     "model.history.json",
+    "model.history.csv",
     "model.curve.png",
     "sr.zarr",
     "sr.tif",
@@ -36,6 +37,7 @@ def test_demo_leaves_everything_it_promises(
     """Seconds of training show every product, an earlier demo's give way, a failed tile is told."""
     (tmp_path / MARKER).write_text("")
     (tmp_path / "report.json").write_text("of an earlier demo")
+    (tmp_path / "model.checkpoint").write_text("of a demo that was interrupted")
     zarr.create_group(tmp_path / "sr.zarr", attributes={"srsat": {"format": 1}, "old": True})
     fetch, failed = TellusSource.fetch, []
 
