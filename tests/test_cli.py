@@ -340,15 +340,14 @@ def test_models_that_will_not_do(srsat: Srsat, tmp_path: Path, model: Path, rast
     assert_refused(ended, "scale 2 is a scale the model was not made for; it was made for 4")
 
 
-def test_model_that_is_not_bundled_is_to_be_trained(
-    srsat: Srsat, tmp_path: Path, raster: Path, monkeypatch: pytest.MonkeyPatch
+def test_bundled_model_of_the_scale_is_the_default(
+    srsat: Srsat, tmp_path: Path, raster: Path
 ) -> None:
-    """Without a model given or bundled, the message says how to make one."""
-    monkeypatch.setattr("srsat_dask.model.file.bundled_models", lambda: ())
-    remedy = r"'srsat train STORE --scale {} --model OUT\.keras', then give --model OUT\.keras"
-    assert_refused(srsat("upscale", raster, tmp_path / "o.tif"), remedy.format(4))
-    assert_refused(srsat("evaluate", raster), remedy.format(4))
-    assert_refused(srsat("evaluate", raster, "--scale", 2), remedy.format(2))
+    """Without ``--model`` the bundled one of the scale computes, ×4 when nothing is said."""
+    for options, name in [((), "srcnn-x4"), (("--scale", 2), "srcnn-x2")]:
+        ended = srsat("upscale", raster, tmp_path / "o.tif", "--dry-run", *options, *THREADS)
+        assert name in ended.err
+        assert ended.status == 0
 
 
 def test_interrupted_command_promises_only_what_it_keeps(

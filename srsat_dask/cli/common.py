@@ -35,17 +35,6 @@ def list_failures(failures: Sequence[Any]) -> int:
     return RECORDED_FAILURES if failures else DONE
 
 
-def check_bundled(name: str, scale: int) -> None:
-    """Say how to come by a model where this version brings none of that name."""
-    from srsat_dask.model.file import bundled_models
-
-    if name not in bundled_models():
-        raise InputError(
-            f"this version has no bundled model {name!r}: make one with"
-            f" 'srsat train STORE --scale {scale} --model OUT.keras', then give --model OUT.keras"
-        )
-
-
 def search_scenes(options: argparse.Namespace) -> list[Any]:
     """Return the scenes that ``--source`` has in ``--bbox``; that there are none is an error."""
     from srsat_dask.harvesting.sources import search

@@ -3,7 +3,7 @@
 import argparse
 from contextlib import nullcontext
 
-from srsat_dask.cli.common import DONE, add_engine, check_bundled, on_cluster, print_rich
+from srsat_dask.cli.common import DONE, add_engine, on_cluster, print_rich
 
 CONVENTION = """\
 How it is measured:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, or that of"
-        " the scale, when this version has one",
+        " the scale",
     )
     parser.add_argument(
         "--scale",
@@ -71,8 +71,6 @@ def run(options: argparse.Namespace) -> int:
     for target in (options.json, options.html, options.figure):
         if target:
             check_target(target)  # before minutes of work, not after
-    if options.model is None:
-        check_bundled(f"srcnn-x{options.scale or 4}", options.scale or 4)
     with on_cluster(options.cluster) if options.cluster else nullcontext():
         report = judge(
             options.inputs,

@@ -11,7 +11,6 @@ from srsat_dask.cli.common import (
     add_bbox,
     add_cluster,
     add_engine,
-    check_bundled,
     numbers,
     on_cluster,
     say,
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         help="a .keras file or a bundled model's name; default: the bundled srcnn-x4, or that of"
-        " --scale, when this version has one",
+        " --scale",
     )
     parser.add_argument("--scale", type=int, help="output pixels per input pixel; the model's")
     add_engine(parser)
@@ -152,10 +151,7 @@ def _plan(options: argparse.Namespace) -> "UpscalePlan":
     from srsat_dask.mosaic.windows import Window
     from srsat_dask.upscaling.plan import plan_upscale
 
-    bundled = f"srcnn-x{options.scale or SCALE}"
-    name = options.model or bundled
-    if name == bundled and not Path(name).exists():
-        check_bundled(name, options.scale or SCALE)
+    name = options.model or f"srcnn-x{options.scale or SCALE}"
     model = ModelFile.open(name).at_scale(options.scale)
     window = None
     if options.window:
