@@ -373,7 +373,7 @@ def test_interrupted_command_promises_only_what_it_keeps(
         ("srsat_dask.demo.run_demo", ("demo",), ""),
         (
             "srsat_dask.upscaling.plan.plan_upscale",
-            ("upscale", "m.zarr", "o.zarr", "--model", "m"),
+            ("upscale", "m.zarr", "o.zarr"),
             "; the same command again goes on from here",
         ),
     ]:
