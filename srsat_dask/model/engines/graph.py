@@ -13,13 +13,13 @@ products in one order for every pixel: so a pixel has the same bits in every sub
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from srsat_dask.model.archive import Weights
 from srsat_dask.model.bicubic import TAPS, upsampling_taps
 from srsat_dask.model.engines.folding import fold, folding_pays
+from srsat_dask.model.engines.silent import openvino as ov
+from srsat_dask.model.engines.silent import opset13 as ops
 from srsat_dask.model.engines.splitting import split, splitting_pays
 from srsat_dask.model.spec import LUMA, ModelSpec
 

@@ -10,11 +10,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
 from srsat_dask.model.engines.graph import build_graph
+from srsat_dask.model.engines.silent import openvino as ov
 from srsat_dask.model.engines.tiling import (
     Tile,
     TiledUpscaler,
