@@ -152,7 +152,9 @@ def _plan(options: argparse.Namespace) -> "UpscalePlan":
     from srsat_dask.upscaling.plan import plan_upscale
 
     name = options.model or f"srcnn-x{options.scale or SCALE}"
-    model = ModelFile.open(name).at_scale(options.scale)
+    model: str | ModelFile = name
+    if options.scale is not None:
+        model = ModelFile.open(name).at_scale(options.scale)
     window = None
     if options.window:
         row, column, height, width = options.window

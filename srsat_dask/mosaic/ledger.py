@@ -7,6 +7,7 @@ all-nodata shard leaves none.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -253,31 +254,44 @@ def is_intact(scene: StoreScene, window: Window) -> bool:
 
 
 def shard_digests(
-    scene: StoreScene, rows: slice = slice(None), columns: slice = slice(None)
+    scene: StoreScene,
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+    *,
+    name: str = "shard_digest",
 ) -> npt.NDArray[np.uint8]:
     """Return the digests of a scene's shards, or of a block of them, (shard_y, shard_x, 32).
 
-    One that cannot be read is all zero, so its shard is pending.
+    One that cannot be read is all zero, so its shard is pending. ``name`` is that of the array.
     """
-    array = scene.array("shard_digest")
-    digests = np.zeros(array.shape, dtype=np.uint8)[rows, columns]
-    kept = Path(scene.store, scene.name, "shard_digest", "c")
-    for place, row in enumerate(range(*rows.indices(array.shape[0]))):
-        # Zarr takes as long for a digest that is not there as for one that is: the rows of a large
-        # scene that nothing is done of are not asked for.
-        if (kept / str(row)).is_dir():
-            digests[place] = _digests_of_row(array, row, columns)
-    return digests
-
-
-def _digests_of_row(array: "zarr.Array[Any]", row: int, columns: slice) -> npt.NDArray[np.uint8]:
+    array = scene.array(name)
+    folder = Path(scene.store, scene.name, name, "c")
+    if rows == columns == slice(None) and folder.parent.is_dir():
+        return _read_digests(folder, array.shape)
     try:
-        return np.asarray(array[row, columns])
+        return np.asarray(array[rows, columns])
     except _UNREADABLE:
-        digests = np.zeros(array.shape[1:], dtype=np.uint8)
-        for column in range(*columns.indices(array.shape[1])):
+        digests = np.zeros(array.shape, dtype=np.uint8)
+        for row, column in np.ndindex(array.shape[:2]):
             try:
-                digests[column] = array[row, column]
+                digests[row, column] = array[row, column]
             except _UNREADABLE:
                 continue
-        return digests[columns]
+        return digests[rows, columns]
+
+
+def _read_digests(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Read the chunks that are there, each the plain 32 bytes of a digest.
+
+    Zarr takes as long for a chunk that is not there as for one that is.
+    """
+    digests = np.zeros(shape, dtype=np.uint8)
+    for row in os.scandir(folder) if folder.is_dir() else ():
+        for column in os.scandir(row):
+            try:
+                kept = Path(column, "0").read_bytes()
+            except FileNotFoundError:  # made at this moment, or cleared
+                continue
+            if len(kept) == shape[2]:
+                digests[int(row.name), int(column.name)] = np.frombuffer(kept, np.uint8)
+    return digests

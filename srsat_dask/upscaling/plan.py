@@ -104,14 +104,14 @@ class ScenePart:
         found = np.zeros((len(heights), len(widths), 32), dtype=np.uint8)
         if not isinstance(self.scene, MosaicScene):
             return found
-        digests = shard_digests(self.scene)
+        digests, across = shard_digests(self.scene), self.scene.shard
         spans = [
             [
                 _shards_under(
                     at + start - margin,
                     at + min(start + side, size) + margin,
                     whole,
-                    self.scene.shard,
+                    across,
                 )
                 for start in starts
             ]
@@ -223,7 +223,7 @@ class UpscalePlan:
         if not done.any():
             return ~done
         wanted = part.input_digests(finer.shard // self.scale, self.margin)
-        kept = np.asarray(finer.array("input_digest")[:])
+        kept = shard_digests(finer, name="input_digest")
         missing: npt.NDArray[np.bool_] = ~done | (kept != wanted).any(axis=-1)
         return missing
 
