@@ -306,14 +306,14 @@ def test_rasters_that_will_not_do(
         bare = write_raster(tmp_path / "bare.tif", image, crs=None, transform=None)
     two = write_raster(tmp_path / "two.tif", image[:2])
     small = write_raster(tmp_path / "small.tif", image[:, :1])
-    deep = write_raster(tmp_path / "deep.tif", image.astype(np.uint16))
+    deep = write_raster(tmp_path / "deep.tif", image.astype(np.int16))
     text = tmp_path / "text.tif"
     text.write_text("no raster")
     for path, said in [
         (bare, "bare.tif has no CRS: give it one"),
-        (two, r"two.tif has 2 band\(s\): three are needed"),
+        (two, r"two.tif has 2 bands: three are needed"),
         (small, r"small has 1 × 40 px, fewer than the model's halo of 3 px"),
-        (deep, "deep.tif is uint16: uint8 is needed"),
+        (deep, "deep.tif is int16: uint8, uint16, float32, float64 is needed"),
         (text, "text.tif is not a raster that GDAL reads"),
     ]:
         ended = srsat("upscale", path, tmp_path / "o.zarr", "--model", model, *THREADS)
@@ -448,7 +448,7 @@ def test_dry_runs_write_nothing(
     for output in ("o.zarr", "o.tif"):
         ended = srsat("upscale", raster, tmp_path / output, "--model", model, "--dry-run")
         assert (ended.status, ended.out) == (0, "")
-        assert ended.err.startswith("×4: 0.0 Mpx in 1 shards of 2048 px, halo 3 px")
+        assert ended.err.startswith(f"×4 by {model}: 0.0 Mpx in 1 shards of 2048 px, halo 3 px")
     assert everything_in(tmp_path) == before
 
 

@@ -7,6 +7,7 @@ that is not whole shards, because two writers inside one shard overwrite each ot
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import lcm
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import zarr
 from affine import Affine
 from zarr.codecs import BloscCodec
-from zarr.errors import ArrayNotFoundError, GroupNotFoundError
+from zarr.errors import ArrayNotFoundError, GroupNotFoundError, ZarrUserWarning
 
 from srsat_dask.errors import StoreError
 from srsat_dask.mosaic.georeference import Georeference
@@ -159,9 +160,11 @@ def scenes_of(path: str | Path) -> list[StoreScene]:
         Not a store of ours.
     """
     root = open_store(path)
-    return [
-        StoreScene(str(path), name) for name, group in sorted(root.groups()) if KEY in group.attrs
-    ]
+    with warnings.catch_warnings():
+        # Zarr writes a file as NAME.partial first; a writer that was killed leaves it there.
+        warnings.filterwarnings("ignore", r"Object at \S+\.partial ", ZarrUserWarning)
+        groups = sorted(root.groups())
+    return [StoreScene(str(path), name) for name, group in groups if KEY in group.attrs]
 
 
 def find_scene(path: str | Path, name: str) -> StoreScene | None:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,8 @@ def kill_all(running: "subprocess.Popen[str]") -> None:
     """End the command and its workers at once."""
     children = psutil.Process(running.pid).children(recursive=True)
     running.kill()
-    running.communicate()
+    said, _ = running.communicate()
+    sys.stderr.write(said)  # what a failed round shows
     for child in children:
         if child.is_running():
             child.kill()
@@ -81,12 +83,14 @@ def test_killed_at_random_times_it_ends_as_if_undisturbed(
         store = tmp_path / "sr.zarr"
         for kills in range(2):
             running = upscale(tmp_path, "sr.zarr")
-            wait_for_shards(store, 1 + kills * (count // 2))
-            time.sleep(dice.uniform(0, 0.3))
-            for worker in worker_processes(running)[:1]:
-                worker.kill()
-            time.sleep(dice.uniform(0, 0.5))
-            kill_all(running)
+            try:
+                wait_for_shards(store, 1 + kills * (count // 2))
+                time.sleep(dice.uniform(0, 0.3))
+                for worker in worker_processes(running)[:1]:
+                    worker.kill()
+                time.sleep(dice.uniform(0, 0.5))
+            finally:
+                kill_all(running)
         finish(upscale(tmp_path, "sr.zarr"))
         (scene,) = scenes_of(store)
         for name, values in contents(scene).items():

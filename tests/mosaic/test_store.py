@@ -164,3 +164,10 @@ def test_lost_array_is_named(make_scene: MakeScene) -> None:
     shutil.rmtree(Path(scene.store, "scene", "tile_state"))
     with pytest.raises(StoreError, match="has no array 'tile_state'"):
         scene.array("tile_state")
+
+
+def test_what_a_killed_writer_left_is_passed_over(make_scene: MakeScene) -> None:
+    """A half-written file of Zarr's in the store is no scene, and nothing to warn of."""
+    scene = make_scene(rows=1, columns=1)
+    Path(scene.store, "zarr.0123456789abcdef.partial").write_text("{")
+    assert [found.name for found in scenes_of(scene.store)] == ["scene"]
