@@ -120,7 +120,7 @@ def articles_way(image: np.ndarray, output: Path) -> Callable[[], float]:
             keras.layers.Conv2D(3, 5, padding="same"),
         ]
     )
-    strip = image[:, :64, :2048].transpose(1, 2, 0)
+    strip = np.concatenate([image, image[..., ::-1]], axis=2)[:, :64, :2048].transpose(1, 2, 0)
     array = zarr.create_array(
         output, shape=(256, 8192, 3), chunks=(256, 256, 3), dtype="uint8", overwrite=True
     )
@@ -158,7 +158,7 @@ def bare_openvino(
     padded = SIDE + 2 * model.spec.halo
     pieces = [
         np.ascontiguousarray(image[None, :, :padded, x : x + padded]) / np.float32(255)
-        for x in range(0, 8 * SIDE, SIDE)
+        for x in range(0, 7 * SIDE, SIDE)
     ]
     requests = [compiled.create_infer_request() for _ in range(threads)]
 
@@ -248,9 +248,9 @@ def peak_megabytes() -> float:
 def speed(options: argparse.Namespace) -> None:
     """Print Mpx/s of every way, and ratios."""
     folder, model = Path(options.folder), random_model()
-    image = read_imagery(options.imagery, 2048)
+    image = read_imagery(options.imagery, options.side)
     mosaic(folder / "large.zarr", image)
-    mosaic(folder / "small.zarr", image[:, :1024, :1024])
+    mosaic(folder / "small.zarr", image[:, : options.side // 2, : options.side // 2])
     with ExitStack() as stack:
         rows = {
             "a": Row("a  the article's way: Keras predict", articles_way(image, folder / "a.zarr")),
@@ -301,7 +301,8 @@ def speed(options: argparse.Namespace) -> None:
     own, kernel = wall["f"] / wall["g"] / 2, wall["d"] / wall["d1"] / 2
     console.print(
         f"1 → 2 cores: ours {own:.2f}, the bare folded kernel {kernel:.2f}, ours relative to it"
-        f" {own / kernel:.2f}; a round of a or c is 2 Mpx, of b or d 13, of e or f 67, of g 17"
+        f" {own / kernel:.2f}; a round of a or c is 2 Mpx, of b or d 13, of e or f"
+        f" {(SCALE * options.side) ** 2 / 1e6:.0f}, of g a quarter of it"
     )
 
 
@@ -417,6 +418,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=["speed"], help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", type=int, default=2048, help="input px for ours; ≥ 1026")
     parser.add_argument("--imagery", type=Path, default=IMAGERY)
     parser.add_argument("--sides", type=int, nargs="+", default=[2000, 4000, 8000])
     parser.add_argument("--plot", type=Path, help="where to plot the memory")
