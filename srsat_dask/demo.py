@@ -20,7 +20,7 @@ from srsat_dask.harvesting.scene import Scene, draw
 from srsat_dask.harvesting.tellus import TOKEN, URL, TellusSource
 from srsat_dask.mosaic.store import open_store, scenes_of
 from srsat_dask.products.cog import export
-from srsat_dask.runtime.clusters import Profile, connect
+from srsat_dask.runtime.clusters import Profile, connect, reported
 from srsat_dask.sandbox import Sandbox, landscape_scenes, open_scenes
 from srsat_dask.sandbox.raster import RasterScene
 from srsat_dask.training import train
@@ -49,6 +49,7 @@ def run_demo(
     scale: int = 4,
     train_minutes: float = 2.0,
     cluster: Profile = "local",
+    report: str | Path | None = None,
 ) -> list[TileFailed]:
     """Search, harvest, train, evaluate, upscale and export; products of an earlier demo go.
 
@@ -65,6 +66,8 @@ def run_demo(
         How long to train.
     cluster : str or Path
         Cluster profile.
+    report : str or Path, optional
+        Write Dask's performance report of it all to this file (HTML).
 
     Returns
     -------
@@ -96,7 +99,7 @@ def run_demo(
     clock = _Clock()
     token = secrets.token_urlsafe(16)
     with Sandbox(providers, token=token) as sandbox, _environment({URL: sandbox.url, TOKEN: token}):
-        with connect(cluster) as client:
+        with connect(cluster) as client, reported(report):
             _say(f"sandbox {sandbox.url}, dashboard {client.dashboard_link}")
             with clock.time("search"):
                 found = _search(zooms, [provider.bounds for provider in providers])
@@ -109,7 +112,7 @@ def run_demo(
                     products.mosaic, scale=scale, minutes=train_minutes, model_path=products.model
                 )
             with clock.time("evaluate"):
-                report = evaluate(products.mosaic, products.model, figure=products.comparison)
+                quality = evaluate(products.mosaic, products.model, figure=products.comparison)
             with clock.time("upscale"):
                 made = upscale_store(
                     products.mosaic, products.upscaled, model, allow_partial=bool(failures)
@@ -118,9 +121,9 @@ def run_demo(
             shown = scenes_of(products.upscaled)[0]  # the one that comparison.png shows
             export(f"{products.upscaled}/{shown.name}", products.raster)
     products.report.write_text(
-        json.dumps({**report.as_dict(), "timings": clock.seconds}, indent=2) + "\n"
+        json.dumps({**quality.as_dict(), "timings": clock.seconds}, indent=2) + "\n"
     )
-    _close(report, clock, made.pixels, products)
+    _close(quality, clock, made.pixels, products)
     return failures
 
 

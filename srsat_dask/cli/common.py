@@ -14,14 +14,15 @@ DONE, RECORDED_FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 @contextmanager
-def on_cluster(profile: str) -> Iterator[None]:
-    """Run the body on the cluster of a profile."""
-    from srsat_dask.runtime.clusters import connect
+def on_cluster(profile: str, report: str | None = None) -> Iterator[None]:
+    """Run the body on the cluster of a profile, with Dask's report of it in a file if asked for."""
+    from srsat_dask.runtime.clusters import connect, reported
 
     with connect(profile) as client:
         say(f"dashboard {client.dashboard_link}")
         try:
-            yield
+            with reported(report):
+                yield
         except KeyboardInterrupt:
             # Workers are stopped in the middle of their tasks: that they say so is of no use.
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -78,6 +79,15 @@ def add_cluster(parser: argparse.ArgumentParser, default: str | None = "local") 
         default=default,
         metavar="PROFILE",
         help="local (default), threads, a scheduler address, or a YAML file",
+    )
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add ``--report``."""
+    parser.add_argument(
+        "--report",
+        metavar="FILE.html",
+        help="write Dask's performance report: task stream, profile, bandwidth",
     )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from srsat_dask.cli.common import add_cluster, list_failures
+from srsat_dask.cli.common import add_cluster, add_report, list_failures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train-minutes", type=float, default=2.0, metavar="M", help="default 2")
     parser.add_argument("--output", default="srsat-demo", metavar="DIR", help="default srsat-demo")
     add_cluster(parser)
+    add_report(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,5 +31,6 @@ def run(options: argparse.Namespace) -> int:
         scale=options.scale,
         train_minutes=options.train_minutes,
         cluster=options.cluster,
+        report=options.report,
     )
     return list_failures(failures)

@@ -7,6 +7,7 @@ from srsat_dask.cli.common import (
     DONE,
     add_bbox,
     add_cluster,
+    add_report,
     add_source,
     list_failures,
     on_cluster,
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     add_cluster(parser)
+    add_report(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -84,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.dry_run:
         return DONE
-    with on_cluster(options.cluster):
+    with on_cluster(options.cluster, options.report):
         report = run.harvest(
             found,
             options.store,

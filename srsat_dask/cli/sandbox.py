@@ -9,6 +9,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("files", nargs="*", metavar="FILE.tif", help="default: a landscape")
     parser.add_argument("--port", type=int, default=8717, help="default 8717; 0 takes any free one")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="default 127.0.0.1, this machine only; 0.0.0.0 lets others ask too",
+    )
     parser.add_argument("--token", help="Bearer token to ask for; default: none is asked for")
     parser.add_argument(
         "--latency", type=float, default=0.0, metavar="SECONDS", help="of each answer"
@@ -24,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     with Sandbox(
         scenes,
         port=options.port,
+        host=options.host,
         token=options.token,
         latency=options.latency,
         faults=options.faults,

@@ -4,7 +4,15 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from srsat_dask.cli.common import DONE, add_cluster, fractions, numbers, on_cluster, say
+from srsat_dask.cli.common import (
+    DONE,
+    add_cluster,
+    add_report,
+    fractions,
+    numbers,
+    on_cluster,
+    say,
+)
 from srsat_dask.errors import InputError
 from srsat_dask.training.presets import AUGMENTATIONS, OPTIMIZERS, PRESETS
 
@@ -110,6 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard event files there")
     add_cluster(parser, None)  # a recipe may name it
+    add_report(parser)
     parser.epilog = preset_table()
     parser.set_defaults(actions=tuple(parser._actions))
 
@@ -143,7 +152,7 @@ def run(options: argparse.Namespace) -> int:
     path = arguments["model_path"]
     if not arguments.get("fresh") and checkpoint_path(path).exists():
         say(f"{checkpoint_path(path)} is there: going on from it")
-    with on_cluster(cluster):
+    with on_cluster(cluster, options.report):
         fit(arguments.pop("inputs"), **arguments)
     say(f"{path} is written, with its history (JSON) and curve (PNG) beside it")
     return DONE
@@ -160,7 +169,7 @@ def gathered(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     actions = {
         action.dest: action
         for action in options.actions
-        if action.option_strings and action.dest not in ("help", "recipe")
+        if action.option_strings and action.dest not in ("help", "recipe", "report")
     }
     given = {
         name: value

@@ -11,6 +11,7 @@ from srsat_dask.cli.common import (
     add_bbox,
     add_cluster,
     add_engine,
+    add_report,
     numbers,
     on_cluster,
     say,
@@ -95,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_allow_partial(parser)
     add_cluster(parser)
+    add_report(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -126,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         _estimate(plan)
         return DONE
     store = output.with_suffix(".partial.zarr") if to_raster else output
-    with on_cluster(options.cluster):
+    with on_cluster(options.cluster, options.report):
         report = run_upscale(plan, store)
     say(
         f"{report.computed} of {report.shards} shards, {report.pixels / 1e6:.1f} Mpx"

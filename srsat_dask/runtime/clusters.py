@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 import dask
 import yaml
 from dask.typing import no_default
-from distributed import Client, LocalCluster, get_client, get_worker
+from distributed import Client, LocalCluster, get_client, get_worker, performance_report
 from distributed.comm import get_address_host
+from distributed.security import Security
 
 from srsat_dask.errors import InputError, UnreachableError
 from srsat_dask.runtime import plugin, worker
 
 CLUSTERS = {
     "local": "distributed.LocalCluster",
+    "scheduler": "distributed.Client",
     "ssh": "distributed.SSHCluster",
     "slurm": "dask_jobqueue.SLURMCluster",
     "kubernetes": "dask_kubernetes.operator.KubeCluster",
@@ -39,9 +41,11 @@ def connect(profile: Profile = "local") -> Client:
     profile : str or Path
         ``"local"``: worker processes on this machine, all its cores; ``"threads"``: the same
         inside this process; a scheduler address such as ``"tcp://host:8786"``; or the path of a
-        YAML profile with the keys ``cluster`` (local, ssh, slurm, kubernetes), ``options``
-        (arguments of that cluster's class), ``scale`` or ``adapt``, and ``config`` (Dask
-        configuration).
+        YAML profile with the keys ``cluster`` (local, ssh, slurm, kubernetes, or scheduler for
+        one that runs already), ``options`` (arguments of that class), ``scale`` or ``adapt``,
+        ``tls`` (the files ``ca``, ``cert`` and ``key``, beside the profile) and ``config`` (Dask
+        configuration). An address such as ``tls://host:8786`` takes the files from Dask's own
+        configuration, ``distributed.comm.tls``.
 
     Returns
     -------
@@ -68,17 +72,7 @@ def _connect(profile: Profile) -> Client:
     if name == "threads":
         return _start(LocalCluster, {"processes": False})
     if "://" in name:
-        try:
-            _check_address(name)
-            return Client(name, timeout=_CONNECT_TIMEOUT)
-        except (OSError, TimeoutError) as error:
-            raise UnreachableError(
-                f"no Dask scheduler answers at {name}: start one with 'dask scheduler'"
-            ) from error
-        except ValueError as error:
-            raise InputError(
-                f"{name} is not a scheduler's address ({error}): give one such as tcp://host:8786"
-            ) from error
+        return _join_address(name)
     if name.endswith((".yaml", ".yml")):
         return _connect_yaml(Path(profile))
     raise InputError(
@@ -97,6 +91,25 @@ def current_client() -> Iterator[Client]:
             yield client
     else:
         yield client
+
+
+@contextmanager
+def reported(path: str | Path | None) -> Iterator[None]:
+    """Write Dask's performance report of the body, on the current client; None writes none.
+
+    Raises
+    ------
+    InputError
+        The file does not end in ``.html``, or its folder does not exist.
+    """
+    if path is None:
+        yield
+        return
+    file = Path(path)
+    if file.suffix != ".html" or not file.parent.is_dir():
+        raise InputError(f"{path} must end in .html, in a folder that exists")
+    with performance_report(str(file)):
+        yield
 
 
 def threads_of(client: Client) -> int:
@@ -122,6 +135,45 @@ def _check_address(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme in {"tcp", "tls"} and not (parts.hostname and parts.port):
         raise ValueError("it needs a host and a port")
+
+
+def _join_address(name: str, **options: Any) -> Client:
+    try:
+        _check_address(name)
+        return Client(name, timeout=_CONNECT_TIMEOUT, **options)
+    except (OSError, TimeoutError) as error:
+        raise UnreachableError(
+            f"no Dask scheduler answers at {name}: start one with 'dask scheduler'"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} is not a scheduler's address ({error}): give one such as tcp://host:8786"
+        ) from error
+
+
+def _join(path: Path, options: dict[str, Any]) -> Client:
+    address = options.pop("address", None)
+    if not isinstance(address, str):
+        raise InputError(f"{path}: cluster 'scheduler' needs 'address' among its options")
+    return _join_address(address, **options)
+
+
+def _security(path: Path, files: Mapping[str, Any]) -> Security:
+    """Return what encrypts and admits: one certificate for scheduler, workers and client."""
+    if set(files) != {"ca", "cert", "key"}:
+        raise InputError(f"{path}: 'tls' must hold the files ca, cert and key, not {set(files)}")
+    found = {name: path.parent / str(files[name]) for name in files}
+    for file in found.values():
+        if not file.is_file():
+            raise InputError(f"{path}: the TLS file {file} does not exist")
+    ca, cert, key = (str(found[name].resolve()) for name in ("ca", "cert", "key"))
+    ends = ("scheduler", "worker", "client")
+    return Security(
+        require_encryption=True,
+        tls_ca_file=ca,
+        **{f"tls_{end}_cert": cert for end in ends},
+        **{f"tls_{end}_key": key for end in ends},
+    )
 
 
 class _OwningClient(Client):
@@ -167,10 +219,10 @@ def _connect_yaml(path: Path) -> Client:
         profile = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise InputError(f"cluster profile {path} is not YAML: {error}") from error
-    known = {"cluster", "options", "scale", "adapt", "config"}
+    known = {"cluster", "options", "scale", "adapt", "tls", "config"}
     if not isinstance(profile, Mapping) or not set(profile) <= known or "cluster" not in profile:
         raise InputError(f"cluster profile {path} must have the key 'cluster' and of {known} only")
-    for key in ("options", "adapt", "config"):
+    for key in ("options", "adapt", "tls", "config"):
         if not isinstance(profile.get(key) or {}, Mapping):
             raise InputError(f"{path}: {key!r} must hold names and values, not {profile[key]!r}")
     scale = profile.get("scale")
@@ -187,8 +239,13 @@ def _connect_yaml(path: Path) -> Client:
             f"{path}: cluster {kind!r} needs a package: pip install {module.split('.')[0]}"
         ) from error
     dask.config.set(profile.get("config") or {})
+    options = dict(profile.get("options") or {})
+    if profile.get("tls"):
+        options["security"] = _security(path, profile["tls"])
+    if kind == "scheduler":
+        return _join(path, options)
     try:
-        client = _start(cluster, profile.get("options") or {})
+        client = _start(cluster, options)
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         # Dask says "failed to start"; why is in the last of the causes.
         cause: BaseException = error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client, as_completed, get_worker
 
 from srsat_dask.errors import ShardError, SrsatError
@@ -92,6 +93,7 @@ def run_shards(
             arguments,
             key=(f"{prefix}-{run}", *key),
             retries=retries,
+            resources=resources,
         )
         running[future] = key
         return future
@@ -101,6 +103,8 @@ def run_shards(
         room = (at_once or AHEAD * threads_of(client)) - len(running)
         return [submit(*shard) for shard in islice(waiting, max(room, 0))]
 
+    # Workers of several kinds: which may take these tasks is for the cluster's profile to say.
+    resources = dask.config.get("srsat.resources", {}).get(prefix)
     running: dict[Any, ShardKey] = {}
     live = plugin.register(client)
     if live:

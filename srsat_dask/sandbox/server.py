@@ -35,6 +35,8 @@ class Sandbox:
         What to serve; without it, scenes of the procedural landscape.
     port : int
         Port to listen on; 0 takes any free one, see :attr:`port`.
+    host : str
+        Address to listen on; ``0.0.0.0`` lets other machines, or containers, ask.
     token : str, optional
         Bearer token that searches and tiles then ask for.
     latency : float
@@ -66,6 +68,7 @@ class Sandbox:
         scenes: Sequence[SceneProvider] | None = None,
         *,
         port: int = 0,
+        host: str = HOST,
         token: str | None = None,
         latency: float = 0.0,
         faults: str | Path | Mapping[str, object] | None = None,
@@ -91,6 +94,7 @@ class Sandbox:
         self._catalogue = {scene.entity_id: scene for scene in scenes}
         if len(self._catalogue) < len(scenes):
             raise InputError("two scenes share an entity id: each must have its own")
+        self._host = host
         self._asked_port, self._token, self._latency = port, token, latency
         self._url_lifetime = url_lifetime
         self._log = RequestLog(tuple(rule.name for rule in self._faults.rules))
@@ -136,7 +140,7 @@ class Sandbox:
     @property
     def url(self) -> str:
         """The address to give to clients, without a slash at its end."""
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self._host}:{self.port}"
 
     @property
     def log(self) -> LogSnapshot:
@@ -164,7 +168,7 @@ class Sandbox:
 
     def _bind(self) -> socket.socket:
         try:
-            listener = socket.create_server((HOST, self._asked_port))
+            listener = socket.create_server((self._host, self._asked_port))
         except OSError as error:
             raise InputError(
                 f"cannot listen on port {self._asked_port} ({error.strerror}): "
