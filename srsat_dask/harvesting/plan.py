@@ -194,6 +194,8 @@ def central(tiles: TileRange, most: int) -> TileRange:
 def tiles_to_fetch(plan: ShardPlan) -> list[tuple[int, int]]:
     """Return rows and columns, in the shard, of the tiles that a task has to fetch."""
     rows, columns = tile_slices(plan.window)
-    states = np.asarray(plan.scene.array("tile_state")[rows, columns])
-    wanted = np.ones_like(states) if plan.afresh else states == TileState.FAILED
+    if plan.afresh:
+        wanted = np.ones((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
+    else:
+        wanted = np.asarray(plan.scene.array("tile_state")[rows, columns]) == TileState.FAILED
     return [(int(row), int(column)) for row, column in np.argwhere(wanted)]

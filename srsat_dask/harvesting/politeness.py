@@ -4,15 +4,18 @@ A token bucket lives on the scheduler. A worker reserves a few requests at a tim
 long to wait, in seconds from now, so clocks need not agree. When a service answers 429, the
 worker that met it tells the bucket, and every worker waits with it.
 
-Concurrency needs no conversation: each task takes its share of it. A Dask semaphore would do
-neither: it bounds concurrency, not rate, and its leases expire under load.
+Concurrency is a number of places beside the bucket: a task that fetches holds one, and has its
+share of the requests under way. A Dask semaphore would not do: it bounds concurrency, not rate,
+and its leases expire under load; a place is free again when its task or its worker ends.
 """
 
 import math
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Client, Scheduler, SchedulerPlugin, Worker, get_worker
@@ -30,8 +33,13 @@ _RESERVE_SECONDS = 0.25
 """A worker reserves what it may send in so many seconds: fewer questions, little overshoot."""
 
 _RESERVE_MOST = 64
+_ASK_AGAIN = 0.02
+"""Seconds after which a task without a place asks for one again."""
+
 _RECOVERY = 1.1
 """After a 429 the rate halves; each second without another it grows by this factor again."""
+
+_ENDED = "the run that this task belongs to has ended"
 
 _SLOWEST = 1 / 16
 """Share of the rate asked for that is always kept."""
@@ -104,39 +112,71 @@ class Bucket:
             self._grown_at = now
 
 
-class BucketPlugin(SchedulerPlugin):
-    """Keeps the buckets of the runs on the scheduler."""
+@dataclass
+class _Run:
+    """What the scheduler knows of one run."""
+
+    bucket: Bucket
+    places: float
+    """Tasks that may fetch at once."""
+    taken: Counter[str] = field(default_factory=Counter)
+    """Places taken, by address of the worker."""
+
+
+class PolitenessPlugin(SchedulerPlugin):
+    """Keeps the buckets and the places of the runs on the scheduler."""
 
     name = "srsat-politeness"
     idempotent = True  # one for all runs: a second registration keeps the first
 
     def __init__(self) -> None:
-        self._buckets: dict[str, Bucket] = {}
+        self._runs: dict[str, _Run] = {}
 
     async def start(self, scheduler: Scheduler) -> None:
         """Answer the workers' questions."""
-        scheduler.handlers["srsat_open_bucket"] = self.open_bucket
-        scheduler.handlers["srsat_close_bucket"] = self.close_bucket
+        scheduler.handlers["srsat_open_run"] = self.open_run
+        scheduler.handlers["srsat_close_run"] = self.close_run
         scheduler.handlers["srsat_reserve"] = self.reserve
         scheduler.handlers["srsat_slow_down"] = self.slow_down
+        scheduler.handlers["srsat_take_place"] = self.take_place
+        scheduler.handlers["srsat_leave_place"] = self.leave_place
 
-    def open_bucket(self, run: str, rate: float) -> None:
-        """Make the bucket of a run."""
-        self._buckets[run] = Bucket(rate)
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """Free the places of a worker that is gone."""
+        for run in self._runs.values():
+            run.taken.pop(worker, None)
 
-    def close_bucket(self, run: str) -> None:
-        """Forget the bucket of a run."""
-        self._buckets.pop(run, None)
+    def open_run(self, run: str, rate: float, places: float) -> None:
+        """Make the bucket and the places of a run."""
+        self._runs[run] = _Run(Bucket(rate), places)
+
+    def close_run(self, run: str) -> None:
+        """Forget a run."""
+        self._runs.pop(run, None)
 
     def reserve(self, run: str, count: int) -> tuple[float, float] | None:
         """Reserve requests for a worker; None if the run has ended."""
-        bucket = self._buckets.get(run)
-        return None if bucket is None else bucket.reserve(count, time.monotonic())
+        known = self._runs.get(run)
+        return None if known is None else known.bucket.reserve(count, time.monotonic())
 
     def slow_down(self, run: str, seconds: float) -> None:
         """Let every worker of a run wait."""
-        if run in self._buckets:
-            self._buckets[run].slow_down(seconds, time.monotonic())
+        if run in self._runs:
+            self._runs[run].bucket.slow_down(seconds, time.monotonic())
+
+    def take_place(self, run: str, worker: str) -> bool | None:
+        """Take a place for a worker's task if one is free; None if the run has ended."""
+        known = self._runs.get(run)
+        if known is None:
+            return None
+        free = known.taken.total() < known.places
+        known.taken[worker] += free
+        return free
+
+    def leave_place(self, run: str, worker: str) -> None:
+        """Free a worker's place."""
+        if run in self._runs:
+            self._runs[run].taken[worker] -= 1
 
 
 @dataclass(frozen=True)
@@ -148,14 +188,38 @@ class Gate:
     politeness: Politeness
     """What was asked for."""
 
-    def open(self, client: Client) -> None:
-        """Make the bucket on a client's scheduler."""
-        client.register_plugin(BucketPlugin())
-        client.sync(client.scheduler.srsat_open_bucket, run=self.run, rate=self.politeness.rate)
+    def open(self, client: Client, tasks: float = math.inf) -> None:
+        """Make the bucket, and places for so many tasks, on a client's scheduler."""
+        client.register_plugin(PolitenessPlugin())
+        client.sync(
+            client.scheduler.srsat_open_run,
+            run=self.run,
+            rate=self.politeness.rate,
+            places=tasks,
+        )
 
     def close(self, client: Client) -> None:
-        """Forget the bucket."""
-        client.sync(client.scheduler.srsat_close_bucket, run=self.run)
+        """Forget them."""
+        client.sync(client.scheduler.srsat_close_run, run=self.run)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place among the tasks that fetch, waiting for it if need be; call it in the task.
+
+        Raises
+        ------
+        RunEndedError
+            The run that the task belongs to has ended.
+        """
+        worker = get_worker()
+        while not (taken := _ask(worker, "srsat_take_place", run=self.run, worker=worker.address)):
+            if taken is None:
+                raise RunEndedError(_ENDED)
+            time.sleep(_ASK_AGAIN)
+        try:
+            yield
+        finally:
+            _ask(worker, "srsat_leave_place", run=self.run, worker=worker.address)
 
     def enter(self, tasks: int) -> "Turnstile":
         """Return the way through for the threads of one of ``tasks`` tasks; call it in the task."""
@@ -193,15 +257,16 @@ class Turnstile:
         """Tell the whole cluster to wait so many seconds."""
         with self._lock:
             self._due.clear()
-        self._ask("srsat_slow_down", seconds=seconds)
+        _ask(self._worker, "srsat_slow_down", run=self._run, seconds=seconds)
 
     def _reserve(self, count: int) -> tuple[float, float]:
-        reserved = self._ask("srsat_reserve", count=count)
+        reserved = _ask(self._worker, "srsat_reserve", run=self._run, count=count)
         if reserved is None:
-            raise RunEndedError("the run that this task belongs to has ended")
+            raise RunEndedError(_ENDED)
         wait, step = reserved
         return float(wait), float(step)
 
-    def _ask(self, question: str, **about: float) -> Any:
-        handler = getattr(self._worker.scheduler, question)
-        return sync(self._worker.loop, handler, run=self._run, **about)
+
+def _ask(worker: Worker, question: str, /, **about: Any) -> Any:
+    """Ask the scheduler from a thread of a worker."""
+    return sync(worker.loop, getattr(worker.scheduler, question), **about)

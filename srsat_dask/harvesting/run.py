@@ -102,7 +102,7 @@ def harvest(
     with current_client() as client, track("harvest", len(shards), shown=progress) as bar:
         gate = Gate(uuid.uuid4().hex, politeness)
         tasks = politeness.tasks(threads_of(client))
-        gate.open(client)
+        gate.open(client, tasks)
         try:
             for _, done in run_shards(
                 client,
@@ -110,7 +110,7 @@ def harvest(
                 shards,
                 prefix="harvest-shard",
                 shared=ShardTask(source, gate, tasks),
-                at_once=tasks,
+                at_once=2 * tasks,  # while one shard is written the next is fetched
                 scenes=_grids(plan, store),
                 outcome=_outcome,
             ):
@@ -140,6 +140,7 @@ def _shards(plan: HarvestPlan, store: str | Path) -> list[tuple[ShardKey, tuple[
             name,
             georeference=scene_plan.tiles.georeference,
             lineage=scene_plan.lineage,
+            smooth=False,
             attributes=scene_plan.attributes,
         )
         written = written_shards(scene)

@@ -1,7 +1,8 @@
 """One shard of a harvest: its tiles fetched by threads, written at once; runs on a worker.
 
 A task asks for up to 64 tiles, several at a time, so latency hides behind concurrency; the mosaic
-of a shard (16 MiB) is all the memory it needs, whatever the scene's size.
+of a shard (16 MiB) is all the memory it needs, whatever the scene's size. Once its tiles are there
+it makes room for the next task, whose requests are then under way while this shard is written.
 """
 
 from collections import Counter
@@ -10,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import rasterio
+from distributed import secede
 
 from srsat_dask.errors import UnreachableError
 from srsat_dask.harvesting import http
 from srsat_dask.harvesting.plan import ShardPlan, tiles_to_fetch
-from srsat_dask.harvesting.politeness import Gate
+from srsat_dask.harvesting.politeness import Gate, Turnstile
 from srsat_dask.harvesting.scene import TileError, TileSource
 from srsat_dask.mosaic.grid import tile_window
 from srsat_dask.mosaic.ledger import (
@@ -25,6 +28,7 @@ from srsat_dask.mosaic.ledger import (
     tile_slices,
     write_shard,
 )
+from srsat_dask.runtime.memory import keep_freed_memory
 
 UNREACHABLE_AFTER = 8
 """Tiles of one task without any answer, and none with one between: the service is down."""
@@ -82,25 +86,36 @@ def harvest_shard(task: ShardTask, plan: ShardPlan) -> ShardReport:
     RunEndedError
         The run that this task belongs to has ended; nothing is written.
     """
+    keep_freed_memory()
     if not plan.afresh and not is_intact(plan.scene, plan.window):
         plan = replace(plan, afresh=True)  # what is damaged must not be signed again
     shard = _Shard(plan, task.source)
-    turnstile = task.gate.enter(task.tasks)
-    threads = ThreadPoolExecutor(
-        task.gate.politeness.per_task(task.tasks),
-        thread_name_prefix="tile",
-        initializer=http.use_turnstile,
-        initargs=(turnstile,),
-    )
     wanted = tiles_to_fetch(plan)
-    try:
-        for future in [threads.submit(shard.fetch, at) for at in wanted]:
-            future.result()
-    finally:
-        # After a refusal the tiles still waiting must not be asked for.
-        threads.shutdown(cancel_futures=True)
+    turnstile = task.gate.enter(task.tasks)
+    with task.gate.place():
+        threads = ThreadPoolExecutor(
+            task.gate.politeness.per_task(task.tasks),
+            thread_name_prefix="tile",
+            initializer=prepare_thread,
+            initargs=(turnstile,),
+        )
+        try:
+            for future in [threads.submit(shard.fetch, at) for at in wanted]:
+                future.result()
+        finally:
+            # After a refusal the tiles still waiting must not be asked for.
+            threads.shutdown(cancel_futures=True)
+    secede()  # the worker goes on with the next shard's requests while this one is written
     turnstile.check()  # a task that outlived its run must not write beside the next one
     return shard.write(wanted)
+
+
+def prepare_thread(turnstile: Turnstile | None = None) -> None:
+    """Make a thread ready to fetch tiles, through a turnstile if there is one."""
+    http.use_turnstile(turnstile)
+    # GDAL's environment for as long as the thread lives: to set it up for every tile anew would
+    # take a fifth of the time of decoding one.
+    rasterio.Env().__enter__()
 
 
 class _Shard:
@@ -159,7 +174,7 @@ class _Shard:
     def write(self, wanted: Sequence[tuple[int, int]]) -> ShardReport:
         """Write the shard and say what became of the tiles that were asked for."""
         plan = self._plan
-        valid = self._valid.astype(np.uint8)
+        valid = self._valid.view(np.uint8)
         write_shard(plan.scene, plan.window, self._image, valid, self._states, self._reasons)
         counts = Counter(TileState(int(self._states[at])).name.lower() for at in wanted)
         whole = Counter(TileState(int(state)).name.lower() for state in self._states.flat)

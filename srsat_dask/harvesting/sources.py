@@ -91,8 +91,11 @@ def scenes_named(ids: Sequence[str], source: str = "tellus") -> list[Scene]:
         An id that the source does not know, or a source without scenes.
     """
     opened = open_source(source)
-    catalogue = isinstance(opened, TellusSource | TravelerSource)
-    known = {scene.id: scene for scene in opened.search(WHOLE_WORLD if catalogue else None)}
+    if isinstance(opened, TravelerSource):  # it finds a scene by its id
+        found = [scene for scene in map(opened.scene, ids) if scene is not None]
+    else:
+        found = opened.search(WHOLE_WORLD if isinstance(opened, TellusSource) else None)
+    known = {scene.id: scene for scene in found}
     unknown = [i for i in ids if i not in known]
     if unknown:
         raise InputError(f"{source} has no scene {', '.join(unknown)}: see 'srsat scenes'")

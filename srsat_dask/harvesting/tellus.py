@@ -91,15 +91,15 @@ class TellusSource:
         if box is None:
             raise InputError("tellus needs a box or ids: give --bbox W S E N or --scene ID")
         west, south, east, north = check_box(box)
-        response = http.get(
+        answer = http.get(
             f"{self.url}/api/v1/asnaro1/scene",
             tellus_token(),
             {"min_lat": south, "min_lon": west, "max_lat": north, "max_lon": east},
         )
-        if response.status_code != 200:
-            raise SourceError(f"scene search at {self.url} answered status {response.status_code}")
+        if answer.status != 200:
+            raise SourceError(f"scene search at {self.url} answered status {answer.status}")
         try:
-            scenes = [_scene(record) for record in response.json()]
+            scenes = [_scene(record) for record in answer.json()]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SourceError(
                 f"scene search at {self.url} did not answer a list of scenes: {error!r}"

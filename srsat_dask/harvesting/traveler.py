@@ -117,6 +117,22 @@ class TravelerSource:
             raise InputError("traveler needs a box or ids: give --bbox W S E N or --scene ID")
         return traveler_api.search(self.url, self._datasets(), check_box(box), self.name)
 
+    def scene(self, id_: str) -> Scene | None:
+        """Return the scene of an id that has a GeoTIFF, or None; nothing else is searched.
+
+        Raises
+        ------
+        TokenError
+            No token, or it is refused by every dataset that could hold the scene.
+        SourceError
+            Another answer than the API's; `UnreachableError` if there is none.
+        """
+        try:
+            file = self._file(id_)
+        except InputError:
+            return None
+        return traveler_api.scene(self.url, file.dataset, id_, self.name)
+
     def fetch(self, scene: str, zoom: int, x: int, y: int) -> npt.NDArray[np.uint8] | None:
         """Return one tile as RGBA, uint8 (256, 256, 4), or None outside the footprint.
 

@@ -74,6 +74,14 @@ def search(url: str, wanted: list[str], box: Box, source: str) -> list[Scene]:
     return sorted((scene for scene, file in found if file), key=lambda scene: scene.id)
 
 
+def scene(url: str, dataset: str, id_: str, source: str) -> Scene | None:
+    """Return a scene of a dataset by its id, or None if the dataset has none of that id."""
+    parts = quote(dataset, safe=""), quote(id_, safe="")
+    at = f"{url}{_ROOT}/datasets/{parts[0]}/data/{parts[1]}/"
+    found: Scene | None = _ask(at, lambda body: _scene(body, source), None)
+    return found
+
+
 def geotiff(url: str, dataset: str, scene: str) -> RemoteFile | None:
     """Return a scene's file that is fit for windowed reading, else any GeoTIFF, else None."""
     at = f"{url}{_ROOT}/datasets/{quote(dataset, safe='')}/data/{quote(scene, safe='')}/files/"
@@ -138,13 +146,13 @@ def _ask(
     question: object = None,
 ) -> T:
     """Ask for JSON and read it; status 404 gives ``missing`` if that is no exception."""
-    response = http.get(at, tellus_token(), json=question)
-    if response.status_code == 404 and not isinstance(missing, type):
+    answer = http.get(at, tellus_token(), question=question)
+    if answer.status == 404 and not isinstance(missing, type):
         return missing
-    if response.status_code != 200:
-        raise SourceError(f"{at} answered status {response.status_code}")
+    if answer.status != 200:
+        raise SourceError(f"{at} answered status {answer.status}")
     try:
-        return read(response.json())
+        return read(answer.json())
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         # The body may hold an address that is a secret: say what is wrong, not what came.
         said = f"no {error}" if isinstance(error, KeyError) else type(error).__name__

@@ -66,7 +66,7 @@ class XyzSource:
     name: str
     """What ``--source`` takes: the template with its options, or the name of a known service."""
     id: str
-    """Id of the one scene, from the template or the service's name."""
+    """What the ids of its scenes begin with, from the template or the service's name."""
     template: str
     """Address with placeholders, and without any secret."""
     size: int = TILE
@@ -112,7 +112,10 @@ class XyzSource:
         """
         if box is None:
             raise InputError(f"{self.id} has no scenes of its own: give a box with --bbox W S E N")
-        return [Scene(self.id, check_box(box), source=self.name)]
+        checked = check_box(box)
+        # The box is part of the name: a store may hold several boxes of one service.
+        degrees = "_".join(f"{value:.6f}".rstrip("0").rstrip(".") for value in checked)
+        return [Scene(f"{self.id}_{degrees}", checked, source=self.name)]
 
     def fetch(self, scene: str, zoom: int, x: int, y: int) -> _Tile | None:
         """Return one tile as RGBA, uint8 (256, 256, 4), or None if there is none."""

@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 
 from srsat_dask.mosaic.grid import TILE
-from srsat_dask.mosaic.store import StoreScene, write_aligned
+from srsat_dask.mosaic.store import StoreScene, shard_of, write_aligned
 from srsat_dask.mosaic.windows import Window
 
 
@@ -105,17 +105,23 @@ def write_shard(
     """
     if states is None:
         states = tile_states(valid)
-    group = scene.group("r+")
-    digests = cast("zarr.Array[Any]", group["shard_digest"])
-    row, column = window.y0 // scene.shard, window.x0 // scene.shard
+    arrays = scene.arrays("shard_digest", "image", "valid", "tile_state", "tile_reason", mode="r+")
+    digests, pixels, mask, tile_state, tile_reason = arrays
+    row, column = shard_index(mask, window)
     if np.any(digests[row, column]):
         digests[row, column] = 0  # a rewrite cut short must not keep the old digest
-    write_aligned(cast("zarr.Array[Any]", group["image"]), window, image)
-    write_aligned(cast("zarr.Array[Any]", group["valid"]), window, valid)
+    write_aligned(pixels, window, image)
+    write_aligned(mask, window, valid)
     tiles = tile_slices(window)
-    cast("zarr.Array[Any]", group["tile_state"])[tiles] = states
-    cast("zarr.Array[Any]", group["tile_reason"])[tiles] = 0 if reasons is None else reasons
+    tile_state[tiles] = states
+    tile_reason[tiles] = 0 if reasons is None else reasons
     digests[row, column] = np.frombuffer(digest(image, valid, states), dtype=np.uint8)
+
+
+def shard_index(valid: "zarr.Array[Any]", window: Window) -> tuple[int, int]:
+    """Return row and column of the shard that a window of the mask's array is."""
+    side = shard_of(valid)
+    return window.y0 // side, window.x0 // side
 
 
 def tile_slices(window: Window) -> tuple[slice, slice]:
@@ -236,17 +242,13 @@ def torn_shards(scene: StoreScene) -> list[tuple[int, int]]:
 
 def is_intact(scene: StoreScene, window: Window) -> bool:
     """Return whether a shard reads back as it was written, by its digest."""
-    group = scene.group()
+    image, valid, states, digests = scene.arrays("image", "valid", "tile_state", "shard_digest")
     try:
-        side = scene.shard
-        kept = np.asarray(scene.array("shard_digest")[window.y0 // side, window.x0 // side])
+        kept = np.asarray(digests[shard_index(valid, window)])
         parts = [
-            np.asarray(cast("zarr.Array[Any]", group[name])[at])
-            for name, at in (
-                ("image", (slice(None), *window.slices)),
-                ("valid", window.slices),
-                ("tile_state", tile_slices(window)),
-            )
+            np.asarray(image[(slice(None), *window.slices)]),
+            np.asarray(valid[window.slices]),
+            np.asarray(states[tile_slices(window)]),
         ]
     except _UNREADABLE:
         return False

@@ -60,11 +60,16 @@ class StoreScene:
 
     def array(self, name: str, mode: str = "r") -> "zarr.Array[Any]":
         """Open one of the scene's arrays."""
+        return self.arrays(name, mode=mode)[0]
+
+    def arrays(self, *names: str, mode: str = "r") -> "list[zarr.Array[Any]]":
+        """Open several of the scene's arrays, in the order asked for."""
+        group = self.group(mode)
         try:
-            return cast("zarr.Array[Any]", self.group(mode)[name])
+            return [cast("zarr.Array[Any]", group[name]) for name in names]
         except KeyError as error:
             raise StoreError(
-                f"{self.store}/{self.name} has no array {name!r}: it is damaged, make it anew"
+                f"{self.store}/{self.name} has no array {error}: it is damaged, make it anew"
             ) from error
 
     @property
@@ -103,8 +108,7 @@ class StoreScene:
     @property
     def shard(self) -> int:
         """Side of a shard in pixels."""
-        shards = self.array("valid").shards
-        return int(shards[0]) if shards else SHARD
+        return shard_of(self.array("valid"))
 
     def shards(self) -> Iterator[tuple[tuple[int, int], Window]]:
         """Yield the index and window of every shard, row by row."""
@@ -112,10 +116,14 @@ class StoreScene:
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return ``image`` (band, y, x) and ``valid`` (y, x) of a window inside the scene."""
-        group = self.group()
-        image = cast("zarr.Array[Any]", group["image"])[(slice(None), *window.slices)]
-        valid = cast("zarr.Array[Any]", group["valid"])[window.slices]
-        return np.asarray(image), np.asarray(valid) != 0
+        image, valid = self.arrays("image", "valid")
+        pixels = np.asarray(image[(slice(None), *window.slices)])
+        return pixels, np.asarray(valid[window.slices]) != 0
+
+
+def shard_of(array: "zarr.Array[Any]") -> int:
+    """Return the side, in pixels, of the shards of an array whose last axis is x."""
+    return int((array.shards or array.chunks)[-1])
 
 
 def shard_side(scale: int) -> int:
@@ -190,6 +198,7 @@ def create_scene(
     dtype: npt.DTypeLike = np.uint8,
     shard: int = SHARD,
     from_shards: bool = False,
+    smooth: bool = True,
     attributes: Mapping[str, Any] | None = None,
 ) -> StoreScene:
     """Make a scene's empty arrays, or take them up again if they are there.
@@ -212,6 +221,8 @@ def create_scene(
         Side of a shard in pixels, a multiple of 512.
     from_shards : bool
         Whether the ledger keeps ``input_digest`` too: what each shard was made from.
+    smooth : bool
+        Whether the pixels are interpolated ones, which are packed in another way than a camera's.
     attributes : mapping, optional
         Further attributes of the scene's group, such as an acquisition date.
 
@@ -232,7 +243,7 @@ def create_scene(
     root = _open(str(path), "r+") if _holds_something(path) else _make(path)
     group = root.create_group(name, overwrite=True)
     size = {"height": georeference.height, "width": georeference.width}
-    _create_pixels(group, size, bands=bands, dtype=np.dtype(dtype), shard=shard)
+    _create_pixels(group, size, bands=bands, dtype=np.dtype(dtype), shard=shard, smooth=smooth)
     _create_coordinates(group, georeference, bands)
     _create_ledger(group, size, shard=shard)
     if from_shards:
@@ -253,7 +264,7 @@ def write_aligned(array: "zarr.Array[Any]", window: Window, pixels: npt.NDArray[
         The window does not start and end on shard borders (or at the array's edge), or the
         pixels have another shape: a partial write would lose another writer's pixels.
     """
-    side = (array.shards or array.chunks)[-1]
+    side = shard_of(array)
     height, width = array.shape[-2:]
     starts_aligned = window.y0 % side == 0 and window.x0 % side == 0
     ends_aligned = (window.y1 % side == 0 or window.y1 == height) and (
@@ -342,10 +353,17 @@ def refuse_other_lineage(scene: StoreScene, lineage: Lineage) -> None:
 
 
 def _create_pixels(
-    group: zarr.Group, size: Mapping[str, int], *, bands: int, dtype: np.dtype[Any], shard: int
+    group: zarr.Group,
+    size: Mapping[str, int],
+    *,
+    bands: int,
+    dtype: np.dtype[Any],
+    shard: int,
+    smooth: bool,
 ) -> None:
-    # Blosc Zstd 1 with bit shuffle wrote imagery twice as fast as plain Zstd, and smaller.
-    codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
+    # Blosc Zstd 1 wrote imagery twice as fast as plain Zstd. Bit shuffle makes upscaled imagery
+    # smaller and quicker to pack, and a camera's, whose low bits are noise, larger and slower.
+    codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle" if smooth else "noshuffle")
     height, width = size["height"], size["width"]
     names = ("red", "green", "blue")
     image_attributes: dict[str, Any] = {

@@ -4,6 +4,7 @@
 
     GET   /api/traveler/v1/datasets/                                   token   datasets
     POST  /api/traveler/v1/data-search/                                token   scenes, by page
+    GET   /api/traveler/v1/datasets/{d}/data/{s}/                      token   one scene
     GET   /api/traveler/v1/datasets/{d}/data/{s}/files/                token   files of a scene
     POST  /api/traveler/v1/datasets/{d}/data/{s}/files/{f}/download-url/
                                                                        token   presigned address
@@ -59,6 +60,14 @@ class DataSearchHandler(TravelerHandler):
             return await self.send_json({"status": 422, "message": message})
         meta = {"total": page.total, "search-condition": page.cursor}
         await self.send_json({"type": "FeatureCollection", "features": page.features, "meta": meta})
+
+
+class DataHandler(TravelerHandler):
+    """One scene."""
+
+    async def get(self, dataset: str, data: str) -> None:
+        """Answer it as the catalogue does."""
+        await self.send_json(feature(self.scene_of(dataset, data)[1]))
 
 
 class FilesHandler(TravelerHandler):
@@ -125,10 +134,12 @@ class FileHandler(Door):
 def routes(given: dict[str, object]) -> list[tuple[str, type[Door], dict[str, object]]]:
     """Bind the handlers to their addresses."""
     api = r"/api/traveler/v1"
-    files = rf"{api}/datasets/([^/]+)/data/([^/]+)/files/"
+    data = rf"{api}/datasets/([^/]+)/data/([^/]+)/"
+    files = rf"{data}files/"
     return [
         (rf"{api}/datasets/", DatasetsHandler, given),
         (rf"{api}/data-search/", DataSearchHandler, given),
+        (data, DataHandler, given),
         (files, FilesHandler, given),
         (rf"{files}(\d{{1,9}})/download-url/", DownloadUrlHandler, given),
         (r"/traveler-files/(\d{1,9})/([^/]+)", FileHandler, given),

@@ -7,15 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from typing import cast
 
 import pytest
-from distributed import Client
+from distributed import Client, Scheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from srsat_dask.errors import InputError
 from srsat_dask.harvesting import http
-from srsat_dask.harvesting.politeness import Bucket, Gate, Politeness, RunEndedError
+from srsat_dask.harvesting.politeness import (
+    Bucket,
+    Gate,
+    Politeness,
+    PolitenessPlugin,
+    RunEndedError,
+)
 from srsat_dask.runtime.clusters import connect
 
 
@@ -144,7 +151,7 @@ def refusing_once(retry_after: str) -> Iterator[tuple[str, list[float]]]:
         server.shutdown()
         server.server_close()
         thread.join()
-        http.session().close()
+        http.pool().clear()
 
 
 def fetch(gate: Gate, url: str, count: int) -> None:
@@ -169,6 +176,40 @@ def test_refusal_of_one_worker_slows_the_others(client: Client) -> None:
         gate.close(client)
     assert len(arrivals) == 7
     assert min(arrivals[1:]) - arrivals[0] >= 0.9
+
+
+def test_places_hold_for_the_cluster_and_outlive_no_worker() -> None:
+    """No more tasks fetch than were asked for; a lost worker's places are free again."""
+    plugin = PolitenessPlugin()
+    assert plugin.take_place("run", "a") is None
+    plugin.open_run("run", rate=1, places=2)
+    assert [plugin.take_place("run", worker) for worker in "aba"] == [True, True, False]
+    plugin.leave_place("run", "b")
+    assert [plugin.take_place("run", worker) for worker in "aa"] == [True, False]
+    plugin.remove_worker(cast(Scheduler, None), "a")
+    assert [plugin.take_place("run", worker) for worker in "bbb"] == [True, True, False]
+    plugin.close_run("run")
+    assert plugin.take_place("run", "b") is None
+
+
+def hold_place(gate: Gate, seconds: float) -> tuple[float, float]:
+    """Hold a place in a worker; say from when to when."""
+    with gate.place():
+        start = time.monotonic()
+        time.sleep(seconds)
+        return start, time.monotonic()
+
+
+def test_tasks_wait_for_their_place(client: Client) -> None:
+    """Of three tasks with one place, one fetches at a time; after the run none does."""
+    gate = Gate("run", Politeness())
+    gate.open(client, 1)
+    futures = [client.submit(hold_place, gate, 0.1, pure=False) for _ in range(3)]
+    spans = sorted(client.gather(futures))
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
+    gate.close(client)
+    with pytest.raises(RunEndedError):
+        client.submit(hold_place, gate, 0, pure=False).result()
 
 
 def test_task_that_outlives_its_run_asks_for_nothing_more(client: Client) -> None:

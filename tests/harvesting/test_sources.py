@@ -86,7 +86,7 @@ def painted_tiles() -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-        http.session().close()
+        http.pool().clear()
 
 
 def test_text_names_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def serving(*answers: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
         server.shutdown()
         server.server_close()
         thread.join()
-        http.session().close()
+        http.pool().clear()
 
 
 def png(mode: str = "RGBA", size: tuple[int, int] = (256, 256)) -> bytes:
@@ -134,7 +134,7 @@ def test_service_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("SRSAT_TELLUS_TOKEN", "t")
     monkeypatch.setattr("urllib3.util.Retry.DEFAULT_BACKOFF_MAX", 0.01)
-    http.session.cache_clear()
+    http.pool.cache_clear()
     with pytest.raises(UnreachableError, match=f"no answer from {url}.*refused"):
         TellusSource(url).search(JAPAN)
 
@@ -220,11 +220,11 @@ def test_redirect_does_not_take_the_token_along() -> None:
 
 def test_connections_are_reused() -> None:
     """Several tiles of one host come over one connection."""
-    http.session.cache_clear()
+    http.pool.cache_clear()
     with serving((200, {}, png())) as (url, _):
         for _ in range(4):
             get_tile(f"{url}/t.png", None)
-        pools = http.session().adapters["http://"].poolmanager.pools
+        pools = http.pool().pools
         assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118  no mapping
 
 
@@ -257,11 +257,11 @@ def test_errors_do_not_carry_the_token_along(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(http, "_BODY_TRIES", 1)
     monkeypatch.setattr(http, "BACKOFF", 0)
-    http.session.cache_clear()
+    http.pool.cache_clear()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(TileError) as caught:
         get_tile(f"{url}/t.png", "very-secret-token")
-    http.session.cache_clear()
+    http.pool.cache_clear()
     assert "very-secret-token" not in repr(error_message(caught.value))

@@ -22,6 +22,7 @@ from srsat_dask.errors import InputError, SourceError, TokenError
 from srsat_dask.harvesting import http, traveler, traveler_api, warping
 from srsat_dask.harvesting.raster import open_rasters
 from srsat_dask.harvesting.scene import TileError
+from srsat_dask.harvesting.sources import scenes_named
 from srsat_dask.harvesting.traveler import TravelerSource, open_traveler
 from srsat_dask.sandbox import Sandbox, open_scenes
 
@@ -35,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(traveler.GDAL_HTTP, "GDAL_HTTP_RETRY_DELAY", "0.01")
     monkeypatch.setattr(http, "BACKOFF", 0.0)
     monkeypatch.setattr(http, "RETRIES", 1)
-    http.session.cache_clear()
+    http.pool.cache_clear()
 
 
 def write(path: Path, side: int = 1024, dtype: str = "uint8") -> Path:
@@ -76,6 +77,18 @@ def test_search_takes_all_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert sorted(scene.bounds for scene in found) == [pytest.approx(box) for box in served]
     assert {scene.acquired for scene in found} == {scene.acquired for scene in running.scenes}
     assert {(scene.source, scene.cloud_cover) for scene in found} == {("traveler", 0.0)}
+
+
+def test_scene_by_id_searches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service is asked for the scene itself, and an unknown id is said so."""
+    with sandbox(write(tmp_path / "a.tif", 64), write(tmp_path / "b.tif", 48)) as (running, source):
+        monkeypatch.setenv("SRSAT_TRAVELER_URL", running.url)
+        found = source.search(WORLD)
+        searches = asked(running, "/data-search/")
+        assert scenes_named([found[1].id], "traveler") == [found[1]]
+        with pytest.raises(InputError, match="no scene nothing"):
+            scenes_named(["nothing"], "traveler")
+        assert asked(running, "/data-search/") == searches
 
 
 @pytest.mark.parametrize(
@@ -266,7 +279,7 @@ def answering(of: Answers | Callable[[str], Answers]) -> Iterator[tuple[str, lis
         server.shutdown()
         server.server_close()
         thread.join()
-        http.session().close()
+        http.pool().clear()
 
 
 def test_scene_without_a_geotiff_is_none() -> None:

@@ -75,7 +75,7 @@ def serving(
         server.shutdown()
         server.server_close()
         thread.join()
-        http.session().close()
+        http.pool().clear()
 
 
 def whole_world(source: XyzSource, zoom: int) -> npt.NDArray[np.uint8]:
@@ -169,14 +169,17 @@ def test_missing_tile_is_none() -> None:
 
 
 def test_one_scene_fills_the_box() -> None:
-    """Its id tells templates apart, and stays the same from run to run."""
+    """Its id tells templates and boxes apart, and stays the same from run to run."""
     source = open_template(f"{TEMPLATE}#attribution=%28C%29+Someone%20else")
     (scene,) = source.search(BOX)
     assert scene.bounds == BOX
-    assert scene.id == f"tiles.example.org-{sha256(TEMPLATE.encode()).hexdigest()[:8]}"
+    west, south, east, north = (f"{value:g}" for value in BOX)
+    service = f"tiles.example.org-{sha256(TEMPLATE.encode()).hexdigest()[:8]}"
+    assert scene.id == f"{service}_{west}_{south}_{east}_{north}"
+    assert source.search((BOX[0], BOX[1], BOX[2], BOX[3] + 1e-5))[0].id != scene.id
     assert open_template(scene.source) == source
     assert source.attribution == "(C) Someone else"
-    assert open_template(TEMPLATE.replace(".png", ".jpg")).id != scene.id
+    assert open_template(TEMPLATE.replace(".png", ".jpg")).id != source.id
     with pytest.raises(InputError, match="--bbox"):
         source.search(None)
 
@@ -243,7 +246,7 @@ def test_token_is_sent_and_is_nowhere_else(
     """Neither the source, nor an error and what it comes from, nor a log holds it."""
     monkeypatch.setenv("SRSAT_XYZ_TOKEN", SECRET)
     monkeypatch.setattr(http, "BACKOFF", 0.0)
-    http.session.cache_clear()
+    http.pool.cache_clear()
     caplog.set_level(logging.DEBUG)
     with serving(fails=2) as (url, asked):
         source = open_template(f"{url}/{{z}}/{{x}}/{{y}}?key={{token}}")
@@ -253,7 +256,7 @@ def test_token_is_sent_and_is_nowhere_else(
     errors: list[BaseException] = []
     monkeypatch.setattr(http, "RETRIES", 1)
     for status in (403, 418, 503):
-        http.session.cache_clear()
+        http.pool.cache_clear()
         with serving(status=status) as (url, _):
             refused = open_template(f"{url}/{{z}}/{{x}}/{{y}}?key={{token}}")
             with pytest.raises(SourceError) as caught:
@@ -290,11 +293,11 @@ def test_unreachable_service_does_not_betray_the_token(monkeypatch: pytest.Monke
     """A connection that fails for good is told without the address that was asked."""
     monkeypatch.setenv("SRSAT_XYZ_TOKEN", SECRET)
     monkeypatch.setattr(http, "CONNECT_RETRIES", 0)
-    http.session.cache_clear()
+    http.pool.cache_clear()
     source = open_template("http://127.0.0.1:9/{z}/{x}/{y}?key={token}")
     with pytest.raises(TileError, match=r"no answer from http://127\.0\.0\.1:9/0/0/0") as caught:
         source.fetch("any", 0, 0, 0)
-    http.session.cache_clear()
+    http.pool.cache_clear()
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
 
