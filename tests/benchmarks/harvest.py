@@ -1,9 +1,12 @@
-"""How fast a harvest is, against the article's loop and contextily; prints a table.
+"""How fast a harvest is, against the article's loop, contextily and the machine; prints tables.
 
     pip install contextily && python tests/benchmarks/harvest.py
 
-One server, in a process of its own, answers from memory (256 px PNGs of a noisy texture, about
-100 KB each), so that it is not the server that is measured. All figures are of one run.
+One server, in a process of its own, writes ready-made answers (256 px RGBA PNGs of a noisy texture,
+168 KB each; tiles of a real town have 172 KB) and does little else, so that it is not the server
+that is measured; what it takes is a column of the table. The two rows of a *bare loop* use the
+harvest's own requests and decoder in two processes, without Dask and without a store: what is left
+of a harvest's time is theirs. All figures are of one run.
 """
 
 import argparse
@@ -11,6 +14,7 @@ import asyncio
 import io
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -18,8 +22,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
 import mercantile
 import numpy as np
@@ -29,14 +36,30 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
-from tornado.httpserver import HTTPServer
-from tornado.web import Application, RequestHandler
 
 ZOOM = 17
 CORNER = (116_000, 51_000)
 """Column and row of the first tile, in Japan."""
 
 BODIES = 64
+LATENCY = 0.1
+"""Seconds."""
+
+SIDE, LARGE = 32, 81
+"""Tiles along a side of the areas: 1,024 and 6,561 in all."""
+
+
+class Run(NamedTuple):
+    """What a case took."""
+
+    tiles: int
+    """Tiles that came."""
+    seconds: float
+    """Wall time."""
+    cpu: float
+    """CPU seconds of every process but the server's."""
+    peak: float | None = None
+    """Largest resident size of a worker, MB."""
 
 
 def bodies() -> list[bytes]:
@@ -52,9 +75,38 @@ def bodies() -> list[bytes]:
     return encoded
 
 
+class Responder(asyncio.Protocol):
+    """Answers each request of a connection with bytes made beforehand."""
+
+    tiles: tuple[bytes, ...]
+    search: bytes
+    latency: float
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.received = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer once the request's empty line is there, after the latency."""
+        self.received += data
+        if not self.received.endswith(b"\r\n\r\n"):
+            return
+        path = self.received.split(b" ", 2)[1]
+        self.received = b""
+        answer = self.search
+        if path.endswith(b".png"):
+            x, y = path[:-4].rsplit(b"/", 2)[1:]
+            answer = self.tiles[(int(x) * 31 + int(y)) % BODIES]
+        if self.latency:
+            asyncio.get_running_loop().call_later(self.latency, self.transport.write, answer)
+        else:
+            self.transport.write(answer)
+
+
 def serve(side: int, latency: float) -> None:
     """Serve one scene of ``side`` × ``side`` tiles until standard input closes."""
-    tiles = bodies()
     first = mercantile.bounds(*CORNER, ZOOM)
     last = mercantile.bounds(CORNER[0] + side - 1, CORNER[1] + side - 1, ZOOM)
     scene = {
@@ -65,39 +117,32 @@ def serve(side: int, latency: float) -> None:
         "min_lat": last.south,
     }
 
-    class Search(RequestHandler):
-        def get(self) -> None:
-            self.write(json.dumps([scene]))
+    def answer(kind: str, body: bytes) -> bytes:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
 
-    class Tile(RequestHandler):
-        async def get(self, x: str, y: str) -> None:
-            if latency:
-                await asyncio.sleep(latency)
-            self.set_header("Content-Type", "image/png")
-            self.write(tiles[(int(x) * 31 + int(y)) % BODIES])
-
-        def compute_etag(self) -> None:
-            """Spend no time on a hash of the body."""
+    Responder.tiles = tuple(answer("image/png", body) for body in bodies())
+    Responder.search = answer("application/json", json.dumps([scene]).encode())
+    Responder.latency = latency
 
     async def main() -> None:
-        server = HTTPServer(
-            Application(
-                [
-                    (r"/api/v1/asnaro1/scene", Search),
-                    (r"/ASNARO-1/[^/]+/\d+/(\d+)/(\d+)\.png", Tile),
-                ],
-                log_function=lambda _: None,
-            )
-        )
-        server.listen(0, "127.0.0.1")
-        print(next(iter(server._sockets.values())).getsockname()[1], flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Responder, "127.0.0.1", 0, backlog=512)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await loop.run_in_executor(None, sys.stdin.read)
 
     asyncio.run(main())
 
 
+class Server(NamedTuple):
+    """A running server."""
+
+    url: str
+    process: psutil.Process
+
+
 @contextmanager
-def serving(side: int, latency: float) -> Iterator[str]:
+def serving(side: int, latency: float) -> Iterator[Server]:
     """Run the server in a process of its own and point the environment at it."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--serve", str(side), str(latency)],
@@ -110,37 +155,68 @@ def serving(side: int, latency: float) -> Iterator[str]:
     url = f"http://127.0.0.1:{int(process.stdout.readline())}"
     os.environ.update(SRSAT_TELLUS_URL=url, SRSAT_TELLUS_TOKEN="bench")
     try:
-        yield url
+        yield Server(url, psutil.Process(process.pid))
     finally:
         process.stdin.close()
         process.wait(10)
 
 
-def article_loop(url: str, count: int) -> float:
-    """Fetch tiles one by one, as the article does; return tiles per second."""
-    start = time.perf_counter()
+def address(url: str, number: int) -> str:
+    """Return the address of one of the tiles."""
+    row, column = divmod(number, SIDE)
+    return f"{url}/ASNARO-1/bench_AS1/{ZOOM}/{CORNER[0] + column}/{CORNER[1] + row}.png"
+
+
+def article_loop(url: str, count: int = 60) -> Run:
+    """Fetch tiles one by one, each with a ``requests.get`` of its own, as the article does."""
+    start, cpu = time.perf_counter(), cpu_seconds()
     for number in range(count):
-        address = f"{url}/ASNARO-1/bench_AS1/{ZOOM}/{CORNER[0] + number}/{CORNER[1]}.png"
-        answer = requests.get(address, headers={"Authorization": "Bearer bench"}, timeout=30)
+        answer = requests.get(
+            address(url, number), headers={"Authorization": "Bearer bench"}, timeout=30
+        )
         np.asarray(Image.open(io.BytesIO(answer.content)))
-    return count / (time.perf_counter() - start)
+    return Run(count, time.perf_counter() - start, cpu_seconds() - cpu)
 
 
-def contextily(url: str, side: int) -> float:
-    """Fetch the area with contextily; return tiles per second."""
+def contextily(url: str) -> Run:
+    """Fetch the area with contextily, 16 connections at once; it stores nothing."""
     from contextily import bounds2img
 
     source = f"{url}/ASNARO-1/bench_AS1/{{z}}/{{x}}/{{y}}.png"
     first = mercantile.xy_bounds(*CORNER, ZOOM)
-    last = mercantile.xy_bounds(CORNER[0] + side - 1, CORNER[1] + side - 1, ZOOM)
+    last = mercantile.xy_bounds(CORNER[0] + SIDE - 1, CORNER[1] + SIDE - 1, ZOOM)
     box = (first.left + 1, last.bottom + 1, last.right - 1, first.top - 1)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), cpu_seconds()
     bounds2img(*box, zoom=ZOOM, source=source, ll=False, n_connections=16, use_cache=False)
-    return side**2 / (time.perf_counter() - start)
+    return Run(SIDE**2, time.perf_counter() - start, cpu_seconds() - cpu)
 
 
-def ours(side: int, workers: int) -> tuple[float, float, float]:
-    """Harvest the area; return tiles/s, CPU milliseconds per tile and a worker's peak MB."""
+def bare_loop(url: str, decode: bool) -> Run:
+    """Fetch the area in two processes with the harvest's connections, and nothing more."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as processes:
+        processes.starmap(bare_half, [(url, range(64), decode)] * 2, 1)  # imports, connections
+        halves = [range(half, SIDE**2, 2) for half in (0, 1)]
+        start = time.perf_counter()
+        cpu = sum(processes.starmap(bare_half, [(url, half, decode) for half in halves], 1))
+        return Run(SIDE**2, time.perf_counter() - start, cpu)
+
+
+def bare_half(url: str, numbers: range, decode: bool) -> float:
+    """Fetch tiles with half of the default concurrency; return the CPU seconds it took."""
+    from srsat_dask.harvesting import http
+    from srsat_dask.harvesting.politeness import CONCURRENCY
+    from srsat_dask.harvesting.shard import prepare_thread
+
+    ask: Callable[[str, str], object] = http.get_tile if decode else http.get
+    cpu = cpu_seconds()
+    with ThreadPoolExecutor(CONCURRENCY // 2, initializer=prepare_thread) as threads:
+        list(threads.map(lambda number: ask(address(url, number), "bench"), numbers))
+    return cpu_seconds() - cpu
+
+
+def ours(side: int, workers: int) -> Run:
+    """Harvest the area with the default concurrency and no rate."""
     from distributed import Client, LocalCluster
 
     from srsat_dask.harvesting.run import harvest, search
@@ -154,15 +230,15 @@ def ours(side: int, workers: int) -> tuple[float, float, float]:
     ):
         scenes = search((130.0, 20.0, 150.0, 45.0))
         client.run(lambda: __import__("srsat_dask.harvesting.run"))
-        before = client.run(cpu_seconds)
+        before = sum(client.run(cpu_seconds).values()) + cpu_seconds()
         start = time.perf_counter()
         report = harvest(scenes, f"{folder}/m.zarr", zoom=ZOOM, rate=math.inf, progress=False)
         seconds = time.perf_counter() - start
-        cpu = sum(client.run(cpu_seconds).values()) - sum(before.values())
+        cpu = sum(client.run(cpu_seconds).values()) + cpu_seconds() - before
         peak = max(client.run(peak_megabytes).values())
     shutil.rmtree(folder)
     assert report.states["stored"] == side**2, report
-    return side**2 / seconds, 1000 * cpu / side**2, peak
+    return Run(side**2, seconds, cpu, peak)
 
 
 def cpu_seconds() -> float:
@@ -173,43 +249,104 @@ def cpu_seconds() -> float:
 
 def peak_megabytes() -> float:
     """Return the largest resident size of this process (Linux)."""
-    with open("/proc/self/status") as status:
-        line = next(line for line in status if line.startswith("VmHWM"))
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
+def steps() -> list[tuple[str, float]]:
+    """Return what each step of a tile takes by itself, one thread: CPU milliseconds per tile."""
+    from srsat_dask.harvesting import http
+    from srsat_dask.harvesting.decoding import decode_tile
+    from srsat_dask.harvesting.shard import prepare_thread
+    from srsat_dask.mosaic.grid import TileRange
+    from srsat_dask.mosaic.ledger import digest, write_shard
+    from srsat_dask.mosaic.store import create_scene
+
+    prepare_thread()
+    encoded = bodies()
+
+    def timed(step: Callable[[int], object], times: int, tiles: int = 1) -> float:
+        step(0)
+        start = time.process_time()
+        for number in range(times):
+            step(number)
+        return 1000 * (time.process_time() - start) / times / tiles
+
+    with serving(SIDE, 0) as server:
+        found = [("fetch", timed(lambda n: http.get(address(server.url, n), "bench"), 512))]
+        took = sum(server.process.cpu_times()[:2])
+        timed(lambda n: http.get(address(server.url, n), "bench"), 512)
+        served = (sum(server.process.cpu_times()[:2]) - took) * 1000 / 513
+    found.append(("decode", timed(lambda n: decode_tile(encoded[n % BODIES]), 512)))
+    tiles = [decode_tile(body)[..., :3].transpose(2, 0, 1) for body in encoded]
+    image = np.concatenate(
+        [np.concatenate(tiles[row : row + 8], axis=2) for row in range(0, 64, 8)], axis=1
+    )
+    valid = np.ones(image.shape[1:], np.uint8)
+    states = np.ones((8, 8), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        area = TileRange(ZOOM, *CORNER, CORNER[0] + SIDE, CORNER[1] + SIDE).georeference
+        scene = create_scene(f"{folder}/m.zarr", "a", georeference=area, lineage={}, smooth=False)
+        windows = [window for _, window in scene.shards()]
+        wrote = timed(lambda n: write_shard(scene, windows[n], image, valid), 16, 64)
+    signed = timed(lambda _: digest(image, valid, states), 4, 64)
+    found += [("compress and write", wrote - signed), ("SHA-256", signed), ("server", served)]
+    return found
+
+
 def main() -> None:
-    """Run all cases and print the table."""
-    table = Table(title="harvest, tiles of 256 px")
-    for title in ("case", "tiles", "tiles/s", "ratio", "CPU ms/tile", "worker peak MB"):
+    """Run all cases and print the tables."""
+    table = Table(title="harvest, tiles of 256 px, 168 KB")
+    for title in ("case", "tiles", "tiles/s", "ratio", "CPU ms/tile", "server", "worker peak MB"):
         table.add_column(title, justify="left" if title == "case" else "right")
 
-    def row(case: str, tiles: int, speed: float, base: float, *rest: float) -> None:
+    def row(case: str, server: Server, run: Callable[[], Run], base: Run | None = None) -> Run:
+        before = sum(server.process.cpu_times()[:2])
+        done = run()
+        served = sum(server.process.cpu_times()[:2]) - before
+        speed = done.tiles / done.seconds
         table.add_row(
-            case, str(tiles), f"{speed:.1f}", f"{speed / base:.1f} ×", *(f"{v:.1f}" for v in rest)
+            case,
+            str(done.tiles),
+            f"{speed:.1f}",
+            f"{speed * base.seconds / base.tiles:.1f} ×" if base else "1.0 ×",
+            f"{1000 * done.cpu / done.tiles:.2f}",
+            f"{1000 * served / done.tiles:.2f}",
+            f"{done.peak:.0f}" if done.peak else "",
         )
+        return done
 
-    with serving(32, 0.1) as url:
-        base = article_loop(url, 60)
-        row("article's loop, 100 ms latency", 60, base, base)
-        row("ours, 100 ms, 2 workers", 1024, (found := ours(32, 2))[0], base, *found[1:])
-    cases: list[tuple[str, Callable[[str], tuple[float, ...]]]] = []
-    if find_spec("contextily"):
-        cases.append(("contextily.bounds2img, no latency", lambda url: (contextily(url, 32),)))
-    cases += [
-        ("ours, no latency, 1 worker", lambda _: ours(32, 1)),
-        ("ours, no latency, 2 workers", lambda _: ours(32, 2)),
-    ]
-    with serving(32, 0) as url:
-        base = 0.0
-        for case, run in cases:
-            found = run(url)
-            base = base or found[0]
-            row(case, 1024, found[0], base, *found[1:])
-    with serving(81, 0):
-        found = ours(81, 2)
-        row("ours, no latency, 2 workers", 81**2, found[0], base, *found[1:])
-    Console(width=110).print(table)
+    with serving(SIDE, LATENCY) as server:
+        article = row("article's loop, 100 ms latency", server, lambda: article_loop(server.url))
+        row("ours, 100 ms, 2 workers", server, lambda: ours(SIDE, 2), article)
+        row("bare loop, 100 ms, fetch", server, lambda: bare_loop(server.url, False), article)
+        row("bare loop, 100 ms, decode", server, lambda: bare_loop(server.url, True), article)
+    base = None
+    with serving(SIDE, 0) as server:
+        if find_spec("contextily"):
+            base = row("contextily, no latency", server, lambda: contextily(server.url))
+        row("ours, no latency, 1 worker", server, lambda: ours(SIDE, 1), base)
+        row("ours, no latency, 2 workers", server, lambda: ours(SIDE, 2), base)
+        row("bare loop, no latency, fetch", server, lambda: bare_loop(server.url, False), base)
+        row("bare loop, no latency, decode", server, lambda: bare_loop(server.url, True), base)
+    with serving(LARGE, 0) as server:
+        row("ours, no latency, 2 workers", server, lambda: ours(LARGE, 2), base)
+    console = Console(width=110)
+    console.print(table)
+
+    taken = steps()
+    parts = ", ".join(f"{name} {cost:.2f}" for name, cost in taken)
+    total, cores = sum(cost for _, cost in taken), os.cpu_count() or 1
+    console.print(f"A tile, each step alone on one core, CPU ms: {parts}; together {total:.2f}.")
+    console.print(
+        f"{cores} cores cannot harvest more than {1000 * cores / total:.0f} tiles/s here."
+    )
+    if base:
+        wanted = 5 * base.tiles / base.seconds
+        console.print(
+            f"5 × contextily would be {wanted:.0f} tiles/s, {1000 * cores / wanted:.2f} ms a tile."
+        )
 
 
 if __name__ == "__main__":
