@@ -8,11 +8,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import psutil
 import pytest
 import rasterio
+from distributed import Client
 
 from srsat_dask.errors import StoreError
 from srsat_dask.mosaic.ledger import done_shards, written_shards
@@ -204,11 +207,42 @@ def test_interrupted_harvest_says_how_to_go_on(
     assert_equal_to_raster(store, server)
 
 
-def test_token_shows_nowhere(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """Not in the store, the output, the dashboard's pages or the scheduler's state."""
+def told_by_cluster(dashboard: str, folder: Path) -> str:
+    """Return all that a running cluster tells: pages, state, graph, logs and events."""
     import requests
 
-    serve(24, {"rules": [{"match": "^/ASNARO-1/", "latency": 0.1}]})
+    def get(page: str) -> str:
+        return requests.get(f"{dashboard}/{page.lstrip('/')}", timeout=30).text
+
+    def graph(dask_scheduler: Any) -> list[str]:
+        from distributed.protocol.pickle import dumps
+
+        return [str(dumps(task.run_spec)) for task in dask_scheduler.tasks.values()]
+
+    identity = json.loads(get("json/identity.json"))
+    pages = [*PAGES, *json.loads(get("sitemap.json"))["paths"]]
+    told = [get(page) for page in pages if not page.endswith((".js", ".css", "/*"))]
+    told += [get(f"info/worker/{quote(worker)}.html") for worker in identity["workers"]]
+    told += [get(f"info/logs/{quote(worker)}.html") for worker in identity["workers"]]
+    with Client(identity["address"], set_as_default=False) as watcher:
+        watcher.dump_cluster_state(str(folder / "state"), format="yaml", write_from_scheduler=False)
+        specs = watcher.run_on_scheduler(graph)
+        assert any("ShardPlan" in spec for spec in specs), "the tasks were seen"
+        told += specs
+        told += [str(watcher.get_scheduler_logs()), str(watcher.get_worker_logs())]
+        told.append(str(watcher.get_events()))
+    told.append((folder / "state.yaml").read_text())
+    return "".join(told)
+
+
+def test_token_shows_nowhere(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """Not in the graph, the scheduler's state, logs, pages, store or errors."""
+    rules = [
+        {"match": "^/ASNARO-1/", "latency": 0.2},
+        {"match": "/116003/51002\\.png", "status": 500},
+        {"match": "^/ASNARO-1/", "every": 50, "reset": True},
+    ]
+    serve(24, {"rules": rules})
     store = tmp_path / "m.zarr"
     running = srsat("harvest", str(store), *BOX, "--concurrency", "4", "--rate", "0")
     wait_for_shards(store, 1)
@@ -216,11 +250,27 @@ def test_token_shows_nowhere(serve: Callable[..., Server], tmp_path: Path) -> No
     lines = []
     while not lines or "dashboard" not in lines[-1]:
         lines.append(running.stdout.readline())
-    dashboard = lines[-1].split()[-1].rsplit("/", 1)[0]
-    pages = "".join(requests.get(f"{dashboard}/{page}", timeout=20).text for page in PAGES)
+    told = told_by_cluster(lines[-1].split()[-1].rsplit("/", 1)[0], tmp_path)
     rest, _ = running.communicate(timeout=300)
-    assert running.returncode == 0, rest
+    assert running.returncode == 1, rest
+    assert "status 500" in rest
     kept = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
-    assert "drill-secret" not in "".join(lines) + rest + pages
+    assert "drill-secret" not in "".join(lines) + rest + told
     assert b"drill-secret" not in kept
     assert json.dumps(status(store)).count("drill-secret") == 0
+
+
+def test_token_that_expires_ends_the_run_unnamed(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    """A refusal half way stops at once, tells no token, and leaves the store to be taken up."""
+    server = serve(24, {"expire_token_after": 150, "rules": []})
+    code, output = harvest(tmp_path / "m.zarr")
+    assert code == 2, output
+    assert "refused the token" in output
+    assert "drill-secret" not in output
+    assert not done_shards(only_scene(tmp_path / "m.zarr")).all()
+    server.kill()
+    again = serve(24)
+    assert harvest(tmp_path / "m.zarr")[0] == 0
+    assert_equal_to_raster(tmp_path / "m.zarr", again)
