@@ -16,6 +16,7 @@ import psutil
 import pytest
 import rasterio
 from distributed import Client
+from distributed.dashboard.scheduler import applications
 
 from srsat_dask.errors import StoreError
 from srsat_dask.mosaic.ledger import done_shards, written_shards
@@ -220,8 +221,7 @@ def told_by_cluster(dashboard: str, folder: Path) -> str:
         return [str(dumps(task.run_spec)) for task in dask_scheduler.tasks.values()]
 
     identity = json.loads(get("json/identity.json"))
-    pages = [*PAGES, *json.loads(get("sitemap.json"))["paths"]]
-    told = [get(page) for page in pages if not page.endswith((".js", ".css", "/*"))]
+    told = [get(page) for page in (*PAGES, "srsat", *applications)]
     told += [get(f"info/worker/{quote(worker)}.html") for worker in identity["workers"]]
     told += [get(f"info/logs/{quote(worker)}.html") for worker in identity["workers"]]
     with Client(identity["address"], set_as_default=False) as watcher:
