@@ -32,14 +32,18 @@ def test_upscale_outlives_its_workers(
     )
     over = threading.Event()
     killed = 0
-    with connect(profile) as client:
+    with connect(profile):
 
         def kill() -> None:
             nonlocal killed
             while not over.wait(4):
-                nanny = client.cluster.workers[killed % 2]
-                if nanny.pid is not None and psutil.pid_exists(nanny.pid):
-                    psutil.Process(nanny.pid).kill()
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "spawn_main" in " ".join(process.cmdline())
+                ]
+                if workers:
+                    workers[killed % len(workers)].kill()
                     killed += 1
 
         killer = threading.Thread(target=kill)
