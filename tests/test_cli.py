@@ -225,7 +225,7 @@ def test_service_that_does_not_answer(srsat: Srsat, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SRSAT_TELLUS_URL", f"http://127.0.0.1:{port}")
     assert_refused(srsat("scenes", *JAPAN), f"no answer from http://127.0.0.1:{port}/.*refused")
     monkeypatch.setenv("SRSAT_TELLUS_URL", "tellus")
-    assert_refused(srsat("scenes", *JAPAN), "tellus")
+    assert_refused(srsat("scenes", *JAPAN), "tellus/.* is no address: it must begin with https://")
 
 
 def test_boxes_zooms_and_sources_out_of_range(

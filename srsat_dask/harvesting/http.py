@@ -182,6 +182,8 @@ def get(
     UnreachableError
         No answer, or a body cut short or too large.
     """
+    if not url.startswith(("https://", "http://")):  # urllib3 would take it for a host
+        raise UnreachableError(f"{url} is no address: it must begin with https:// or http://")
     headers = {"User-Agent": USER_AGENT}
     if token:
         headers["Authorization"] = f"Bearer {token}"

@@ -5,7 +5,6 @@ a name, a size, a georeference, a fingerprint and ``read(window)``.
 """
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window as RasterWindow
 
 from srsat_dask.errors import InputError, RasterError, StoreError
 from srsat_dask.mosaic import ledger
 from srsat_dask.mosaic.georeference import Georeference
+from srsat_dask.mosaic.opening import open_raster
 from srsat_dask.mosaic.store import StoreScene, scenes_of
 from srsat_dask.mosaic.windows import Window, mirrored
 
@@ -171,15 +171,13 @@ class RasterScene:
             Not readable, without the bands, the type or the CRS needed.
         """
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with rasterio.open(path) as raster:
-                    count, types, crs, shape = (
-                        raster.count,
-                        raster.dtypes,
-                        raster.crs,
-                        raster.shape,
-                    )
+            with open_raster(path) as raster:
+                count, types, crs, shape = (
+                    raster.count,
+                    raster.dtypes,
+                    raster.crs,
+                    raster.shape,
+                )
         except RasterioIOError as error:
             raise RasterError(f"{path} is not a raster that GDAL reads: {error}") from error
         if bands is None and count < len(RGB):
@@ -215,10 +213,8 @@ class RasterScene:
 
     def all_valid(self) -> bool:
         """Return whether the file can have no missing pixel: no mask, alpha or nodata."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(self.path) as raster:
-                flags = raster.mask_flag_enums[: len(RGB)]
+        with open_raster(self.path) as raster:
+            flags = raster.mask_flag_enums[: len(RGB)]
         return all(flag == [MaskFlags.all_valid] for flag in flags)
 
     def fingerprint(self) -> str:
@@ -233,12 +229,10 @@ class RasterScene:
         """
         height, width = window.shape
         part = RasterWindow(window.x0, window.y0, width, height)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(self.path) as raster:
-                image = raster.read(self.numbers, window=part)
-                valid = raster.dataset_mask(window=part) != 0
-                nodata = raster.nodata
+        with open_raster(self.path) as raster:
+            image = raster.read(self.numbers, window=part)
+            valid = raster.dataset_mask(window=part) != 0
+            nodata = raster.nodata
         return image, valid & present(image, nodata) if self.dtype.kind == "f" else valid
 
 
@@ -272,10 +266,8 @@ def _parts(path: str) -> list[str]:
             continue
         found[part] = None
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with rasterio.open(part) as raster:
-                    waiting += raster.files
+            with open_raster(part) as raster:
+                waiting += raster.files
         except RasterioIOError:
             if part == path:
                 raise

@@ -1,7 +1,6 @@
 """Export of a scene to a Cloud-Optimized GeoTIFF."""
 
 import os
-import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import RasterioIOError
 
 from srsat_dask.errors import InputError, StoreError
 from srsat_dask.mosaic.inputs import DTYPES, MosaicScene, check_finished, open_inputs
+from srsat_dask.mosaic.opening import open_raster
 from srsat_dask.mosaic.store import Lineage
 from srsat_dask.runtime.progress import track
 
@@ -112,10 +112,8 @@ def holds_export(target: Path, lineage: Lineage) -> bool:
     if not os.path.lexists(target):
         return False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(target) as raster:
-                tags = raster.tags()
+        with open_raster(target) as raster:
+            tags = raster.tags()
     except RasterioIOError:
         tags = {}
     kept = {name: value for name, value in tags.items() if name.startswith(_TAG)}

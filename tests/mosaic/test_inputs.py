@@ -1,6 +1,7 @@
 """Inputs are stores, scenes of stores and rasters; what cannot be used is refused in one line."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import rasterio.shutil
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
 from srsat_dask.errors import InputError, RasterError, StoreError
 from srsat_dask.mosaic.georeference import Georeference
 from srsat_dask.mosaic.inputs import MosaicScene, RasterScene, open_inputs, read_mirrored
+from srsat_dask.mosaic.opening import open_raster
 from srsat_dask.mosaic.windows import Window
 
 MakeScene = Callable[..., MosaicScene]
@@ -177,3 +180,16 @@ def test_what_is_no_input_is_refused(tmp_path: Path, make_scene: MakeScene) -> N
     zarr.create_group(tmp_path / "e.zarr", attributes={"srsat": {"format": 1}})
     with pytest.raises(StoreError, match="holds no scene yet"):
         open_inputs(tmp_path / "e.zarr")
+
+
+def test_threads_open_images_in_silence(tmp_path: Path) -> None:
+    """Many at once: none ends the silence of another."""
+    path = tmp_path / "image.png"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+
+    def look(_: int) -> int:
+        with open_raster(path) as raster:
+            return int(raster.count)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(look, range(400))) == {3}
