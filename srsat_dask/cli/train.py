@@ -94,6 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         help="area (default): a scene counts by its pixels; even: each scene as much as another",
     )
+    parser.add_argument(
+        "--ranks",
+        type=int,
+        metavar="N",
+        help="learn in so many processes beside the Dask workers, each from its share of a batch,"
+        " to the same result; default 1, in this process",
+    )
     parser.add_argument("--seed", type=int, help="of split, patches, weights; default 0")
     changed = parser.add_argument_group("preset settings")
     for option, field, read, text in SETTINGS:

@@ -44,21 +44,38 @@ class PSNR(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch of images (n, y, x, bands), weights (n, y, x) where a pixel may not count."""
-        # PyTorch's trainer hands targets and weights on as the arrays that they came as.
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        error = ops.mean(ops.square(y_true - ops.clip(y_pred, 0.0, 1.0)), axis=-1)
-        weight = ops.ones_like(error)
-        if sample_weight is not None:
-            weight = ops.convert_to_tensor(sample_weight)
-        axes = (0, 1, 2) if self.pooled else (1, 2)
-        squares = ops.sum(error * weight, axis=axes) / ops.maximum(ops.sum(weight, axis=axes), 1.0)
-        values = -10.0 * ops.log10(ops.maximum(squares, FLOOR))
+        squares, counts = squared_sums(y_true, y_pred, sample_weight)
+        if self.pooled:
+            squares, counts = ops.sum(squares), ops.sum(counts)
+        values = psnr(squares, counts)
         self.total.assign_add(ops.sum(values))
         self.count.assign_add(ops.sum(ops.ones_like(values)))
 
     def result(self) -> Any:
         """Return the mean over all images, or over all batches when pooled, in dB."""
         return self.total / ops.maximum(self.count, 1.0)
+
+
+def squared_sums(y_true: Any, y_pred: Any, weight: Any = None) -> tuple[Any, Any]:
+    """Return each image's squared error, predictions clipped, and the weight it was summed by.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor (n, y, x, bands)
+        Targets and predictions in [0, 1].
+    weight : tensor (n, y, x), optional
+        How much a pixel counts.
+    """
+    # PyTorch's trainer hands targets and weights on as the arrays that they came as.
+    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    error = ops.mean(ops.square(y_true - ops.clip(y_pred, 0.0, 1.0)), axis=-1)
+    weight = ops.ones_like(error) if weight is None else ops.convert_to_tensor(weight)
+    return ops.sum(error * weight, axis=(1, 2)), ops.sum(weight, axis=(1, 2))
+
+
+def psnr(squares: Any, counts: Any) -> Any:
+    """Return the PSNR in dB of `squared_sums`, of images or added up over several."""
+    return -10.0 * ops.log10(ops.maximum(squares / ops.maximum(counts, 1.0), FLOOR))
 
 
 class TrainingModel(keras.Model):

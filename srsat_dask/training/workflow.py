@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -19,12 +19,13 @@ from srsat_dask.runtime.learning import learning_on
 from srsat_dask.runtime.progress import track
 from srsat_dask.training import record
 from srsat_dask.training.feed import shard_sources, training_batches, validation_patches
-from srsat_dask.training.fit import Budget, fit, progress_report
+from srsat_dask.training.fit import Budget, Trainer, fit, progress_report
 from srsat_dask.training.history import history, write_history
 from srsat_dask.training.keeping import CHECKPOINT_MINUTES, Keeping
 from srsat_dask.training.logs import Logs
 from srsat_dask.training.patches import Patches, PatchShape
 from srsat_dask.training.presets import choose_preset
+from srsat_dask.training.ranks import check_ranks, started_ranks
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -61,6 +62,7 @@ def train(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     patience: int | None = None,
     tensorboard: str | Path | None = None,
+    ranks: int = 1,
     seed: int = 0,
     recipe_file: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -68,7 +70,8 @@ def train(
     """Train an SRCNN on the scenes of mosaic stores, on rasters and on folders of images.
 
     Patches are drawn by tasks on the current Dask client, or on threads of this process; the
-    fitting runs in this process, on whatever device its Keras backend finds. Blocks of each scene
+    fitting runs in this process, on whatever device its Keras backend finds, or on several workers
+    at once (`ranks`). Blocks of each scene
     are held out (`srsat_dask.mosaic.split`): those for validation choose the best weights, beside
     bicubic; those for test are never looked at here, `evaluate` judges by them.
 
@@ -118,6 +121,10 @@ def train(
         Stop after so many epochs without a better validation PSNR.
     tensorboard : str or Path, optional
         Folder to write TensorBoard's event files to; needs the package ``tensorboard``.
+    ranks : int
+        Train in so many processes beside the Dask workers, each of which learns from its share of
+        each batch; the result is that of one, but for rounding. It is TensorFlow's: the ranks'
+        machines must reach one another, in a network that is trusted.
     seed : int
         Seed of the split, the patches and the first weights; not negative.
     recipe_file : mapping, optional
@@ -145,7 +152,8 @@ def train(
     ShardError
         A feed task failed for good.
     TrainingError
-        The loss became infinite or not a number; the checkpoint before it is kept.
+        The loss became infinite or not a number, or a rank was lost; the checkpoint before it is
+        kept.
     """
     network = {
         "filters": None if filters is None else tuple(filters),
@@ -154,6 +162,7 @@ def train(
         "luminance": luminance,
     }
     chosen = choose_preset(preset, {**(settings or {}), **network})
+    check_ranks(ranks, chosen)
     budget = Budget.of(chosen, epochs, minutes)
     degraded_by = Degradation.of(degradation)
     spec = ModelSpec(
@@ -208,9 +217,10 @@ def train(
     with current_client() as client:
         drawn = validation_patches(client, judges, wide_shape, seed, chosen.validation_patches)
         validation = list(_batched(drawn))
-        with closing(
-            training_batches(client, sources, shape, chosen.batch, seed, run.place)
-        ) as feed:
+        with ExitStack() as ending:
+            feed = ending.enter_context(
+                closing(training_batches(client, sources, shape, chosen.batch, seed, run.place))
+            )
             first = next(feed)
             # Keras and its backend take seconds to load: not before the data are known to do.
             from srsat_dask.model.network import SRCNN
@@ -227,7 +237,12 @@ def train(
                 run.step,
                 bicubic,
             )
-            trainer = objective.KerasTrainer(model, chosen, validation)
+            trainer: Trainer
+            if ranks == 1:
+                trainer = objective.KerasTrainer(model, chosen, validation)
+            else:
+                trainer = several = ending.enter_context(started_ranks(client, ranks))
+                several.start(spec.config(), chosen, validation, model.get_weights())
             if state is not None:
                 trainer.restore(state)
             total = float(budget.steps or budget.seconds or 0)
