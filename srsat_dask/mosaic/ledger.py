@@ -118,6 +118,18 @@ def write_shard(
     digests[row, column] = np.frombuffer(digest(image, valid, states), dtype=np.uint8)
 
 
+def keep_input_digest(scene: StoreScene, window: Window, seen: bytes) -> None:
+    """Write what a shard is made from into its ledger, ahead of its pixels.
+
+    The shard is pending in between, so a run cut short leaves no shard with another's digest.
+    """
+    valid, digests, inputs = scene.arrays("valid", "shard_digest", "input_digest", mode="r+")
+    row, column = shard_index(valid, window)
+    if np.any(digests[row, column]):
+        digests[row, column] = 0
+    inputs[row, column] = np.frombuffer(seen, dtype=np.uint8)
+
+
 def shard_index(valid: "zarr.Array[Any]", window: Window) -> tuple[int, int]:
     """Return row and column of the shard that a window of the mask's array is."""
     side = shard_of(valid)

@@ -1,26 +1,20 @@
-"""What a super-resolved store keeps, so that it can be proven: its model, and where its input was.
+"""The model that a super-resolved store keeps, so that it can be proven.
 
-Neither decides a pixel, so neither is part of the lineage: an exported raster carries no path. The
-path is kept as seen from the store, so that both may move together.
+It decides no pixel beyond what its digest in the lineage says, so it is no part of the lineage.
 """
 
-import os
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import zarr
 
-from srsat_dask.errors import ModelError, StoreError
+from srsat_dask.errors import ModelError
 from srsat_dask.model.file import ModelFile
-from srsat_dask.mosaic.inputs import MosaicScene, RasterScene, ReadableScene
-from srsat_dask.mosaic.store import StoreScene, open_store
+from srsat_dask.mosaic.store import open_store
 
 MODEL = "model"
 """Array at the store's root that holds the bytes of the model's file."""
-
-INPUT = "srsat_input"
-"""Attribute of a scene with the path of its input, as seen from the store."""
 
 
 def keep_model(store: "str | Path", model: ModelFile) -> None:
@@ -54,29 +48,3 @@ def kept_model(store: "str | Path") -> ModelFile:
     if MODEL not in root:
         raise ModelError(f"{store} keeps no model: give the one that made it with --model")
     return ModelFile(np.asarray(cast("Any", root[MODEL])[:]).tobytes())
-
-
-def input_seen_from(store: "str | Path", scene: ReadableScene) -> str:
-    """Return the path of a scene's input relative to a store, or a remote one as it is."""
-    if isinstance(scene, MosaicScene):
-        path = scene.store
-    elif isinstance(scene, RasterScene):
-        path = scene.path
-    else:
-        path = scene.name
-    return path if "://" in path else os.path.relpath(path, store)
-
-
-def kept_input(finer: StoreScene) -> Path:
-    """Return where a super-resolved scene's input was, seen from where the store is now.
-
-    Raises
-    ------
-    StoreError
-        Nothing is there.
-    """
-    kept = finer.group().attrs.get(INPUT)
-    place = Path(os.path.normpath(Path(finer.store, str(kept))))
-    if kept is None or not place.exists():
-        raise StoreError(f"the input of {finer.store} is not at {place}: say where with --input")
-    return place

@@ -4,7 +4,6 @@ Nothing here grows with the number of shards but a digest of 32 bytes for each.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
 from math import lcm
@@ -27,6 +26,7 @@ from srsat_dask.mosaic.inputs import (
     read_mirrored,
 )
 from srsat_dask.mosaic.ledger import shard_digests, written_shards
+from srsat_dask.mosaic.origin import input_identity
 from srsat_dask.mosaic.store import CHUNK, Lineage, StoreScene, shard_side
 from srsat_dask.mosaic.windows import Window, mirrored
 from srsat_dask.upscaling.degraded import check_degradation, degradation_reach
@@ -79,11 +79,7 @@ class ScenePart:
 
         Those have a digest for each shard, so that an update costs no more than it changes.
         """
-        if isinstance(self.scene, MosaicScene):
-            return hashlib.sha256(
-                json.dumps(self.scene.lineage, sort_keys=True).encode()
-            ).hexdigest()
-        return self.scene.fingerprint()
+        return input_identity(self.scene)
 
     def input_digest(self, window: Window, margin: int) -> bytes:
         """Return the SHA-256 of the digests of the input shards under a window and its margin.

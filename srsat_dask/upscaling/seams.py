@@ -16,9 +16,10 @@ import numpy.typing as npt
 from srsat_dask.errors import InputError, ModelError, StoreError
 from srsat_dask.model.file import ModelFile
 from srsat_dask.mosaic.inputs import DTYPES, Bands, open_inputs
+from srsat_dask.mosaic.origin import kept_input
 from srsat_dask.mosaic.store import StoreScene, refuse_other_lineage, scenes_of
 from srsat_dask.mosaic.windows import Window
-from srsat_dask.upscaling.kept import kept_input, kept_model
+from srsat_dask.upscaling.kept import kept_model
 from srsat_dask.upscaling.plan import ScenePart, UpscalePlan
 from srsat_dask.upscaling.recipe import Recipe
 

@@ -1,11 +1,6 @@
 """The task of one output shard: read its window and a margin, upscale, write; runs on a worker."""
 
-from typing import Any, cast
-
-import numpy as np
-import zarr
-
-from srsat_dask.mosaic.ledger import write_shard
+from srsat_dask.mosaic.ledger import keep_input_digest, write_shard
 from srsat_dask.mosaic.store import StoreScene
 from srsat_dask.mosaic.windows import Window
 from srsat_dask.runtime import metrics
@@ -48,17 +43,3 @@ def upscale_shard(
         write_layer(recipe, part, finer, coarse)
     write_shard(finer, window, pixels, mask)
     return int(mask.size)
-
-
-def keep_input_digest(finer: StoreScene, window: Window, seen: bytes) -> None:
-    """Write what a shard is made from into its ledger, ahead of its pixels.
-
-    The shard is pending in between, so a run cut short leaves no shard with another's digest.
-    """
-    row, column = window.y0 // finer.shard, window.x0 // finer.shard
-    group = finer.group("r+")
-    digests = cast("zarr.Array[Any]", group["shard_digest"])
-    if np.any(digests[row, column]):
-        digests[row, column] = 0
-    inputs = cast("zarr.Array[Any]", group["input_digest"])
-    inputs[row, column] = np.frombuffer(seen, dtype=np.uint8)

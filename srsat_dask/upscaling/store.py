@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from srsat_dask.errors import InputError, StoreError
 from srsat_dask.mosaic.grid import Box
 from srsat_dask.mosaic.inputs import MosaicScene
+from srsat_dask.mosaic.origin import INPUT, carried_attributes, input_seen_from
 from srsat_dask.mosaic.shard_states import upscale_grid
 from srsat_dask.mosaic.store import StoreScene, create_scene, scenes_of
 from srsat_dask.mosaic.windows import Window
@@ -23,7 +24,7 @@ from srsat_dask.runtime.events import Outcome, ShardState
 from srsat_dask.runtime.progress import track
 from srsat_dask.runtime.runner import run_shards
 from srsat_dask.upscaling.consistency import create_layer
-from srsat_dask.upscaling.kept import INPUT, input_seen_from, keep_model
+from srsat_dask.upscaling.kept import keep_model
 from srsat_dask.upscaling.plan import ScenePart, UpscalePlan, plan_upscale
 from srsat_dask.upscaling.recipe import Range
 from srsat_dask.upscaling.seams import SeamReport, check_seams
@@ -210,7 +211,7 @@ def _finer(plan: UpscalePlan, part: ScenePart, output: "str | Path") -> StoreSce
         dtype=part.scene.dtype,
         shard=plan.shard,
         from_shards=True,
-        attributes={INPUT: input_seen_from(output, part.scene)},
+        attributes={**carried_attributes(part.scene), INPUT: input_seen_from(output, part.scene)},
     )
     if plan.consistency:
         create_layer(finer, part.georeference, plan.scale, plan.recipe.bands)
