@@ -349,14 +349,14 @@ def empty_scene(path: Path, height: int, width: int) -> None:
 def planning(options: argparse.Namespace) -> None:
     """Print time and memory of planning a very large scene, in a process of its own."""
     if options.child:
-        from srsat_dask.upscaling.store import _finer, shards_to_do
+        from srsat_dask.upscaling.store import _finer
 
         store, model = options.child
         before, start = peak_megabytes(), time.perf_counter()
         plan = plan_upscale(store, model, "openvino", allow_partial=True)
         part = plan.parts[0]
         finer = _finer(plan, part, f"{store}-finer")
-        missing = shards_to_do(plan, part, finer)
+        missing = plan.shards_to_do(part, finer)
         count = sum(1 for index, _ in finer.shards() if missing[index])
         seconds = time.perf_counter() - start
         print(
