@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from srsat_dask.errors import InputError
+from srsat_dask.errors import InputError, ModelError
 from srsat_dask.evaluation.measure import Mask
 from srsat_dask.model.file import ModelFile
 from srsat_dask.mosaic.inputs import MosaicScene, ReadableScene
@@ -24,7 +24,19 @@ def held_out_mask(scene: ReadableScene, file: ModelFile) -> Mask | None:
     ------
     InputError
         The scene has changed since the model was trained on it.
+    ModelError
+        The model's file does not say readably what it was trained on.
     """
+    try:
+        return _held_out(scene, file)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the model's record of its training data cannot be read ({type(error).__name__}:"
+            f" {error}), so it is not known what it may be judged on: train it again"
+        ) from error
+
+
+def _held_out(scene: ReadableScene, file: ModelFile) -> Mask | None:
     trained_on = file.spec.metadata.get("training_data", [])
     if not trained_on:
         return None
