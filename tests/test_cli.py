@@ -260,6 +260,28 @@ def test_cluster_profiles_that_are_none(
     assert not store.exists()
 
 
+@pytest.mark.parametrize(("option", "value"), [("--rate", -5), ("--concurrency", 0)])
+def test_pace_that_no_harvest_can_keep(
+    srsat: Srsat, raster: Path, tmp_path: Path, option: str, value: int
+) -> None:
+    """Refused by the dry run too, before it says how long it would take."""
+    ended = srsat(
+        "harvest",
+        tmp_path / "m.zarr",
+        "--bbox",
+        -180,
+        -80,
+        180,
+        80,
+        "--source",
+        raster,
+        option,
+        value,
+        "--dry-run",
+    )
+    assert_refused(ended, f"{option[2:]} {value}")
+
+
 def assert_last_line(ended: Ended, said: str) -> None:
     """Check for exit status 2 and one line of error, below what was planned."""
     assert ended.status == 2, ended.err

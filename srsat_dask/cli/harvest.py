@@ -54,9 +54,12 @@ def run(options: argparse.Namespace) -> int:
     """Harvest scenes into a mosaic store."""
     from srsat_dask.harvesting import run
     from srsat_dask.harvesting.plan import SHARD_MEMORY, plan_harvest
+    from srsat_dask.harvesting.politeness import Politeness
     from srsat_dask.harvesting.scene import draw
     from srsat_dask.harvesting.sources import open_source
 
+    rate = options.rate or math.inf
+    Politeness(rate, options.concurrency)  # refuses what no harvest could keep to, dry run or not
     by_id = options.scene is not None
     found = run.scenes_named(options.scene, options.source) if by_id else search_scenes(options)
     source = open_source(options.source)
@@ -74,7 +77,6 @@ def run(options: argparse.Namespace) -> int:
         source=source,
         max_tiles=options.max_tiles,
     )
-    rate = options.rate or math.inf
     say(
         f"{len(plan.scenes)} scene(s), {plan.tiles} tiles in {plan.shards} shards,"
         f" {plan.nbytes / 1e6:.0f} MB before compression"
