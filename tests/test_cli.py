@@ -268,11 +268,7 @@ def test_pace_that_no_harvest_can_keep(
     ended = srsat(
         "harvest",
         tmp_path / "m.zarr",
-        "--bbox",
-        -180,
-        -80,
-        180,
-        80,
+        *JAPAN,
         "--source",
         raster,
         option,

@@ -58,8 +58,7 @@ def run(options: argparse.Namespace) -> int:
     from srsat_dask.harvesting.scene import draw
     from srsat_dask.harvesting.sources import open_source
 
-    rate = options.rate or math.inf
-    Politeness(rate, options.concurrency)  # refuses what no harvest could keep to, dry run or not
+    pace = Politeness(options.rate or math.inf, options.concurrency)
     by_id = options.scene is not None
     found = run.scenes_named(options.scene, options.source) if by_id else search_scenes(options)
     source = open_source(options.source)
@@ -83,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     )
     say(
         f"{plan.pending_shards} shards to do with {plan.requests} requests,"
-        f" {plan.seconds(rate):.0f} s or more at {rate:g} per second;"
+        f" {plan.seconds(pace.rate):.0f} s or more at {pace.rate:g} per second;"
         f" {SHARD_MEMORY / 1e6:.0f} MB for each thread of a worker"
     )
     if options.dry_run:
@@ -94,8 +93,8 @@ def run(options: argparse.Namespace) -> int:
             options.store,
             zoom=zoom,
             max_tiles=options.max_tiles,
-            rate=rate,
-            concurrency=options.concurrency,
+            rate=pace.rate,
+            concurrency=pace.concurrency,
         )
     counts = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
     say(f"{report.fetched} tiles in {report.seconds:.1f} s ({counts or 'nothing to do'})")

@@ -1,5 +1,7 @@
 """Which pixels of a scene a model may be judged on: those that it was not trained on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -27,8 +29,36 @@ def held_out_mask(scene: ReadableScene, file: ModelFile) -> Mask | None:
     ModelError
         The model's file does not say readably what it was trained on.
     """
+    trained_on = file.spec.metadata.get("training_data", [])
+    if not trained_on:
+        return None
+    fingerprint = scene.fingerprint()
+    with _reading():
+        seen = _seen(fingerprint, trained_on)
+    if isinstance(seen, Part):
+        return _everything if seen == Part.TEST else _nothing
+    if seen is not None:
+        split = split_scene(scene, *seen)
+        return partial(_of_part, split, split.judged)
+    if not isinstance(scene, MosaicScene):
+        return None
+    # The choice hangs on the ledger too: of another state of the scene it would be a guess, and
+    # blocks that were trained on would pass for held-out ones.
+    with _reading():
+        lineages = [_without_folders(entry.get("lineage", {})) for entry in trained_on]
+    if _without_folders(scene.lineage) in lineages:
+        raise InputError(
+            f"{scene.name} has changed since the model was trained on it, so it is not known which"
+            " of its blocks were held out: train again, or give other scenes"
+        )
+    return None
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say of a record that lacks what is looked for that it cannot be read."""
     try:
-        return _held_out(scene, file)
+        yield
     except (AttributeError, KeyError, TypeError) as error:
         raise ModelError(
             f"the model's record of its training data cannot be read ({type(error).__name__}:"
@@ -36,32 +66,21 @@ def held_out_mask(scene: ReadableScene, file: ModelFile) -> Mask | None:
         ) from error
 
 
-def _held_out(scene: ReadableScene, file: ModelFile) -> Mask | None:
-    trained_on = file.spec.metadata.get("training_data", [])
-    if not trained_on:
-        return None
-    fingerprint = scene.fingerprint()
+def _seen(fingerprint: str, trained_on: Any) -> Part | tuple[Shares, str] | None:
+    """Return how a scene was trained on, None if it was not.
+
+    An image of a folder has one part. Another scene has shares, and the name that it was trained
+    under: the choice of its blocks hangs on both.
+    """
     for entry in trained_on:
         if "folder" in entry:
             part = _part_of(fingerprint, entry)
             if part is not None:
-                return _everything if part == Part.TEST else _nothing
+                return part
         elif entry["fingerprint"] == fingerprint:
             chosen = entry["split"]
             shares = Shares(chosen["validation"], chosen["test"], chosen["seed"])
-            # By the name it was trained under, on which the choice hangs.
-            split = split_scene(scene, shares, entry["scene"])
-            return partial(_of_part, split, split.judged)
-    if not isinstance(scene, MosaicScene):
-        return None
-    # The choice hangs on the ledger too: of another state of the scene it would be a guess, and
-    # blocks that were trained on would pass for held-out ones.
-    lineage = _without_folders(scene.lineage)
-    if any(_without_folders(entry.get("lineage", {})) == lineage for entry in trained_on):
-        raise InputError(
-            f"{scene.name} has changed since the model was trained on it, so it is not known which"
-            " of its blocks were held out: train again, or give other scenes"
-        )
+            return shares, entry["scene"]
     return None
 
 

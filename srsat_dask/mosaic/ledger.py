@@ -108,8 +108,7 @@ def write_shard(
     arrays = scene.arrays("shard_digest", "image", "valid", "tile_state", "tile_reason", mode="r+")
     digests, pixels, mask, tile_state, tile_reason = arrays
     row, column = shard_index(mask, window)
-    if np.any(digests[row, column]):
-        digests[row, column] = 0  # a rewrite cut short must not keep the old digest
+    _make_pending(digests, row, column)
     write_aligned(pixels, window, image)
     write_aligned(mask, window, valid)
     tiles = tile_slices(window)
@@ -125,9 +124,14 @@ def keep_input_digest(scene: StoreScene, window: Window, seen: bytes) -> None:
     """
     valid, digests, inputs = scene.arrays("valid", "shard_digest", "input_digest", mode="r+")
     row, column = shard_index(valid, window)
+    _make_pending(digests, row, column)
+    inputs[row, column] = np.frombuffer(seen, dtype=np.uint8)
+
+
+def _make_pending(digests: "zarr.Array[Any]", row: int, column: int) -> None:
+    """Take a shard's digest away: a rewrite cut short must not keep the old one."""
     if np.any(digests[row, column]):
         digests[row, column] = 0
-    inputs[row, column] = np.frombuffer(seen, dtype=np.uint8)
 
 
 def shard_index(valid: "zarr.Array[Any]", window: Window) -> tuple[int, int]:

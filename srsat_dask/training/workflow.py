@@ -71,9 +71,9 @@ def train(
 
     Patches are drawn by tasks on the current Dask client, or on threads of this process; the
     fitting runs in this process, on whatever device its Keras backend finds, or on several workers
-    at once (`ranks`). Blocks of each scene
-    are held out (`srsat_dask.mosaic.split`): those for validation choose the best weights, beside
-    bicubic; those for test are never looked at here, `evaluate` judges by them.
+    at once (`ranks`). Blocks of each scene are held out (`srsat_dask.mosaic.split`): those for
+    validation choose the best weights, beside bicubic; those for test are never looked at here,
+    `evaluate` judges by them.
 
     Parameters
     ----------

@@ -74,13 +74,6 @@ class ScenePart:
         """Read a window of the part with a margin, from outside the part where the scene has it."""
         return read_mirrored(self.scene, self.in_scene(window), margin)
 
-    def input_identity(self) -> str:
-        """Return the SHA-256 (hex) of what the input is, but for a mosaic's pixels.
-
-        Those have a digest for each shard, so that an update costs no more than it changes.
-        """
-        return input_identity(self.scene)
-
     def input_digest(self, window: Window, margin: int) -> bytes:
         """Return the SHA-256 of the digests of the input shards under a window and its margin.
 
@@ -201,7 +194,7 @@ class UpscalePlan:
         return {
             "kind": "upscale",
             "scene": part.name,
-            "input": part.input_identity(),
+            "input": input_identity(part.scene),
             "bands": list(part.scene.numbers),
             **window,
             "consistency": self.consistency,
