@@ -135,7 +135,7 @@ def test_tiles_decide_the_state_of_a_shard(tiles: dict[str, int], state: ShardSt
 @pytest.mark.parametrize(
     ("said", "hidden"),
     [
-        ("no space: '/home/ann/work/mosaic.zarr/c/0'", "ann"),
+        ("no space: '/home/ann/scenes/mosaic.zarr/c/0'", "ann"),
         ("C:\\Users\\ann\\mosaic.zarr is full", "ann"),
         ("~/ann/mosaic.zarr", "ann"),
         ("https://user:pw@host.example/tile?key=s3cret failed", "s3cret"),
